@@ -1,0 +1,1 @@
+"""The tests of RFC 2544, each asking `measure` for trials."""

@@ -1,0 +1,1 @@
+"""Searches for a rate; pure: they see `measure` and nothing else."""

@@ -1,0 +1,165 @@
+"""What the frames look like: size, flows, tags and directions. No tool, no device, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Address
+
+from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES
+
+
+class Direction(StrEnum):
+    """Which ports send."""
+
+    UNIDIRECTIONAL = "unidirectional"
+    BIDIRECTIONAL = "bidirectional"
+
+
+class FlowField(StrEnum):
+    """A header field that tells flows apart."""
+
+    MAC_SRC = "mac_src"
+    MAC_DST = "mac_dst"
+    IP_SRC = "ip_src"
+    IP_DST = "ip_dst"
+    UDP_SRC = "udp_src"
+    UDP_DST = "udp_dst"
+
+
+STAMP_BYTES = 14
+"""What a measuring generator writes into each frame: signature, trial, stream, sequence and time."""
+
+HEADER_BYTES = 14 + 20 + 8
+"""Ethernet, IPv4 and UDP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The frames of a case.
+
+    Attributes:
+        frame_bytes: Size with FCS.
+        flows: How many flows there are, in each direction.
+        vary: The fields that differ from flow to flow; all step together.
+        vlan: VLAN id of an 802.1Q tag, or None for untagged frames.
+        direction: Which ports send.
+    """
+
+    frame_bytes: int
+    flows: int = 1
+    vary: tuple[FlowField, ...] = (FlowField.UDP_SRC,)
+    vlan: int | None = None
+    direction: Direction = Direction.UNIDIRECTIONAL
+
+    @property
+    def directions(self) -> int:
+        """Number of directions that carry traffic."""
+        return 2 if self.direction is Direction.BIDIRECTIONAL else 1
+
+    @property
+    def smallest_frame_bytes(self) -> int:
+        """The smallest frame that holds these headers and the generator's stamp."""
+        tag = VLAN_TAG_BYTES if self.vlan is not None else 0
+        return max(64, HEADER_BYTES + tag + STAMP_BYTES + FCS_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A part of a template that differs from flow to flow: flow i carries `first + i`, big-endian, wrapping.
+
+    Attributes:
+        offset: Where it starts, in bytes from the frame's first.
+        width: 2 or 4 bytes.
+        first: Its value in flow 0.
+    """
+
+    offset: int
+    width: int
+    first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One direction's frame, without FCS, with the fields that vary.
+
+    Attributes:
+        frame: The bytes of flow 0; the stamp's place is zero.
+        fields: What differs from flow to flow.
+        flows: Number of flows.
+        ipv4_offset: Where the IPv4 header starts, so that its checksum can follow the fields.
+        stamp_offset: Where the generator's stamp goes.
+    """
+
+    frame: bytes
+    fields: tuple[Field, ...]
+    flows: int
+    ipv4_offset: int
+    stamp_offset: int
+
+
+# Locally administered MAC addresses, and the benchmarking network of RFC 2544 appendix C.2.2 (198.18.0.0/15).
+_MAC = ("02:00:00:00:01:00", "02:00:00:00:02:00")
+_IP = ("198.18.0.0", "198.19.0.0")
+_UDP_SRC, _UDP_DST = 1024, 7  # RFC 2544 appendix C.2.6.4.9: echo
+
+
+def templates(traffic: Traffic) -> tuple[Template, ...]:
+    """The frames of each direction, made by scapy.
+
+    Direction 0 goes from the generator's port 0 to its port 1; direction 1, if there is one, comes back with
+    the addresses exchanged.
+    """
+    return tuple(_template(traffic, direction) for direction in range(traffic.directions))
+
+
+def learning_frames(traffic: Traffic) -> tuple[tuple[int, bytes], ...]:
+    """Pairs (port, frame): one frame out of each port that tells a learning switch where its address lives."""
+    from scapy.layers.l2 import ARP, Dot1Q, Ether  # noqa: PLC0415 - seconds to import
+
+    frames = []
+    for port in (0, 1):
+        ether = Ether(src=_MAC[port], dst="ff:ff:ff:ff:ff:ff")
+        tag = ether / Dot1Q(vlan=traffic.vlan) if traffic.vlan is not None else ether
+        frame = tag / ARP(op=1, hwsrc=_MAC[port], psrc=_IP[port], pdst=_IP[port])
+        frames.append((port, bytes(frame).ljust(60, b"\0")))
+    return tuple(frames)
+
+
+def _template(traffic: Traffic, direction: int) -> Template:
+    from scapy.layers.inet import IP, UDP  # noqa: PLC0415 - seconds to import
+    from scapy.layers.l2 import Dot1Q, Ether  # noqa: PLC0415
+    from scapy.packet import Raw  # noqa: PLC0415
+
+    src, dst = (0, 1) if direction == 0 else (1, 0)
+    ether = Ether(src=_MAC[src], dst=_MAC[dst])
+    if traffic.vlan is not None:
+        ether = ether / Dot1Q(vlan=traffic.vlan)
+    ipv4_offset = len(ether)
+    payload = traffic.frame_bytes - FCS_BYTES - ipv4_offset - 20 - 8
+    # A UDP checksum of zero means none (RFC 768), so that stamps need no second pass over the payload.
+    packet = ether / IP(src=_IP[src], dst=_IP[dst], ttl=64) / UDP(sport=_UDP_SRC, dport=_UDP_DST, chksum=0)
+    frame = bytes(packet / Raw(bytes(payload)))
+    return Template(
+        frame=frame,
+        fields=_fields(traffic, ipv4_offset, src, dst),
+        flows=traffic.flows,
+        ipv4_offset=ipv4_offset,
+        stamp_offset=ipv4_offset + 28,
+    )
+
+
+def _fields(traffic: Traffic, ipv4_offset: int, src: int, dst: int) -> tuple[Field, ...]:
+    if traffic.flows == 1:
+        return ()
+    mac = [int(address.replace(":", "")[4:], 16) for address in _MAC]
+    ip = [int(IPv4Address(address)) for address in _IP]
+    places = {
+        FlowField.MAC_DST: Field(2, 4, mac[dst]),
+        FlowField.MAC_SRC: Field(8, 4, mac[src]),
+        FlowField.IP_SRC: Field(ipv4_offset + 12, 4, ip[src]),
+        FlowField.IP_DST: Field(ipv4_offset + 16, 4, ip[dst]),
+        FlowField.UDP_SRC: Field(ipv4_offset + 20, 2, _UDP_SRC),
+        FlowField.UDP_DST: Field(ipv4_offset + 22, 2, _UDP_DST),
+    }
+    return tuple(places[name] for name in traffic.vary)

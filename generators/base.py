@@ -1,0 +1,91 @@
+"""What nvbench asks of a traffic generator: take frames, run trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from nvbench.traffic import Traffic
+from nvbench.trial import AbortRule, Counters, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a generator says while a trial runs, ten times a second or more.
+
+    Attributes:
+        elapsed_s: Sending time so far.
+        total: Counters so far, all directions; frames on their way count as lost here.
+    """
+
+    elapsed_s: float
+    total: Counters
+
+
+OnLive = Callable[[Live], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One of the generator's two ports, as DPDK is told of it.
+
+    Attributes:
+        eal: EAL arguments that make the device appear: `("--vdev", "net_virtio_user0,path=...")` or
+            `("-a", "0000:3b:00.0")`.
+        device: The name under which DPDK then knows it: `net_virtio_user0`, `0000:3b:00.0`.
+    """
+
+    eal: tuple[str, ...]
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a generator runs and what it sends through.
+
+    Attributes:
+        ports: Its two ports; direction 0 goes from the first to the second.
+        cores: The cores it may poll on.
+        queues: Receive and transmit queues of each port.
+        max_frame_bytes: The largest frame of any case, with FCS.
+        memory_mb: Hugepage memory for it.
+        hugepages: Whether the host has hugepages for it.
+    """
+
+    ports: tuple[Port, Port]
+    cores: tuple[int, ...]
+    queues: int = 1
+    max_frame_bytes: int = 1518
+    memory_mb: int = 256
+    hugepages: bool = True
+
+
+class Generator(Protocol):
+    """A traffic generator that is up and connected."""
+
+    name: str
+    version: str
+    simulated: bool
+
+    def configure(self, traffic: Traffic) -> None:
+        """Load the frames of a case; the next trials send them.
+
+        Raises:
+            GeneratorError: It died, hung, or refused them.
+        """
+
+    def learn(self) -> None:
+        """Send learning frames out of each port (RFC 2544 section 23)."""
+
+    def trial(
+        self, load_pps: float, duration_s: float, abort: AbortRule, on_live: OnLive | None = None
+    ) -> Trial:
+        """Offer `load_pps` in each direction for `duration_s`, wait for stragglers, count.
+
+        Raises:
+            GeneratorError: It died or hung; the trial is lost, nothing keeps sending.
+        """
+
+    def close(self) -> None:
+        """Stop sending and let go of the ports."""

@@ -1,0 +1,1 @@
+"""The C source of nvgen; built on the host that runs it."""
