@@ -146,7 +146,9 @@ class AbortRule:
     max_lost_frames: int | None = None
 
     @classmethod
-    def for_goal(cls, loss_ratio: float, load_pps: float, duration_s: float, directions: int = 1) -> AbortRule:
+    def for_goal(
+        cls, loss_ratio: float, load_pps: float, duration_s: float, directions: int = 1
+    ) -> AbortRule:
         """The rule of a loss-ratio goal: a trial that has lost more than its whole allowance has failed."""
         return cls(int(loss_ratio * load_pps * duration_s * directions))
 

@@ -1,1 +1,5 @@
 """What is measured beside the traffic during a trial."""
+
+from nvbench.collectors.poller import Absence, PollerWatch
+
+__all__ = ["Absence", "PollerWatch"]

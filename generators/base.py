@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from nvbench.endpoint import Port
 from nvbench.traffic import Traffic
 from nvbench.trial import AbortRule, Counters, Trial
 
@@ -24,20 +25,6 @@ class Live:
 
 
 OnLive = Callable[[Live], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """One of the generator's two ports, as DPDK is told of it.
-
-    Attributes:
-        eal: EAL arguments that make the device appear: `("--vdev", "net_virtio_user0,path=...")` or
-            `("-a", "0000:3b:00.0")`.
-        device: The name under which DPDK then knows it: `net_virtio_user0`, `0000:3b:00.0`.
-    """
-
-    eal: tuple[str, ...]
-    device: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,28 @@
 """Paths that frames take through the system under test."""
 
-from nvbench.datapaths.base import Parameters
-from nvbench.datapaths.direct import DirectParameters
-from nvbench.datapaths.ovs_dpdk import OvsDpdkParameters
-from nvbench.datapaths.simulated import SimulatedParameters
+from __future__ import annotations
 
-PARAMETERS: dict[str, type[Parameters]] = {
-    "direct": DirectParameters,
-    "ovs_dpdk": OvsDpdkParameters,
-    "simulated": SimulatedParameters,
+from collections.abc import Callable
+from typing import Any
+
+from nvbench.datapaths.base import Datapath, Parameters, Place
+from nvbench.datapaths.direct import Direct, DirectParameters
+from nvbench.datapaths.ovs_dpdk import OvsDpdk, OvsDpdkParameters
+from nvbench.datapaths.simulated import Simulated, SimulatedParameters
+
+_KINDS: dict[str, tuple[type[Parameters], Callable[[Place, Any], Datapath]]] = {
+    "direct": (DirectParameters, Direct),
+    "ovs_dpdk": (OvsDpdkParameters, OvsDpdk),
+    "simulated": (SimulatedParameters, Simulated),
 }
+
+PARAMETERS: dict[str, type[Parameters]] = {kind: model for kind, (model, _) in _KINDS.items()}
 """Kind of datapath -> its parameter model."""
 
-__all__ = ["PARAMETERS", "Parameters"]
+
+def make_datapath(kind: str, place: Place, parameters: Parameters) -> Datapath:
+    """A datapath of a kind in its place, not yet up."""
+    return _KINDS[kind][1](place, parameters)
+
+
+__all__ = ["PARAMETERS", "Datapath", "Parameters", "Place", "make_datapath"]

@@ -1,12 +1,30 @@
-"""OVS with the DPDK datapath, as a private instance beside whatever the host runs."""
+"""OVS with the DPDK datapath, as a private instance beside whatever the host runs.
+
+It has its own folder, database, log and, when all its ports are virtual, its own network namespace: OVS allows one
+netdev datapath a namespace, and a system OVS keeps the host's.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
-from nvbench.datapaths.base import Parameters
+from nvbench.datapaths.base import Parameters, Place, Reading, wait_for_socket
+from nvbench.datapaths.ovs_output import (
+    parse_interfaces,
+    parse_pmd_rxqs,
+    parse_pmd_stats,
+    parse_port_stats,
+)
+from nvbench.errors import CommandError, DatapathError
+from nvbench.hosts import Completed
+from nvbench.journal import Journal, Remove, StopDaemon
+
+BRIDGE = "nvbr0"
+PORTS = ("nvp0", "nvp1")
 
 
 class OvsDpdkParameters(Parameters):
@@ -15,9 +33,265 @@ class OvsDpdkParameters(Parameters):
     flow_set: Literal["explicit", "normal"] = Field(
         default="explicit", description="one flow a port pair, or MAC learning by the NORMAL action"
     )
-    emc: bool = Field(default=True, description="exact match cache (emc-insert-inv-prob 100, or 0 for none)")
-    ingress_policing_kbps: int = Field(default=0, ge=0, description="ingress_policing_rate of the first port; 0: none")
-    ingress_policing_burst_kb: int = Field(default=0, ge=0, description="ingress_policing_burst of it; 0: OVS's default")
+    emc: bool = Field(default=True, description="exact match cache: emc-insert-inv-prob at its default, or 0")
+    ingress_policing_kbps: int = Field(
+        default=0, ge=0, description="ingress_policing_rate of the first port; 0: none"
+    )
+    ingress_policing_burst_kb: int = Field(
+        default=0, ge=0, description="ingress_policing_burst of it, in kbit; 0: OVS's default"
+    )
     egress_policer_bytes_per_s: int = Field(
         default=0, ge=0, description="egress-policer cir of the second port, in bytes/s; 0: none"
     )
+
+
+class OvsDpdk:
+    """A private OVS-DPDK: netdev bridge, two ports."""
+
+    def __init__(self, place: Place, parameters: OvsDpdkParameters) -> None:
+        self._place = place
+        self._parameters = parameters
+        self._folder = place.folder
+        self._database = f"unix:{place.folder}/db.sock"
+        self._control = ""
+        self._undo: tuple[Journal, int] | None = None
+        self.version = ""
+
+    # -- coming up ---------------------------------------------------------------------------------------------
+
+    def up(self, journal: Journal) -> None:
+        """See `Datapath.up`."""
+        host = self._place.host
+        self._undo = (journal, journal.mark())
+        journal.record(host, Remove(self._folder))
+        host.make_folder(self._folder)
+        try:
+            self._start_database(journal)
+            self._configure()
+            self._start_switch(journal)
+            self._make_bridge()
+        except CommandError as error:
+            raise DatapathError(self._with_log(str(error)), place="ovs_dpdk") from error
+
+    def _start_database(self, journal: Journal) -> None:
+        folder, host, prefix = self._folder, self._place.host, self._place.prefix
+        host.run(
+            ["ovsdb-tool", "create", f"{folder}/conf.db", f"{prefix}/share/openvswitch/vswitch.ovsschema"]
+        )
+        pidfile = f"{folder}/ovsdb-server.pid"
+        journal.record(host, StopDaemon(pidfile, folder))
+        host.run(
+            [
+                *self._housekeeping(),
+                "ovsdb-server",
+                f"{folder}/conf.db",
+                f"--remote=punix:{folder}/db.sock",
+                f"--pidfile={pidfile}",
+                f"--log-file={folder}/ovsdb-server.log",
+                f"--unixctl={folder}/ovsdb-server.ctl",
+                "--detach",
+                "--no-chdir",
+            ]
+        )
+
+    def _configure(self) -> None:
+        place, mask = self._place, 0
+        for core in place.pmd_cores:
+            mask |= 1 << core
+        wanted = {
+            "dpdk-init": "true",
+            "dpdk-extra": f'"--in-memory --file-prefix {self._folder.rsplit("/", 1)[-1]} --no-telemetry{self._devices()}"',
+            "dpdk-socket-mem": f'"{place.memory_mb}"',
+            "dpdk-lcore-mask": hex(1 << place.housekeeping_core),
+            "pmd-cpu-mask": hex(mask),
+        }
+        if not self._parameters.emc:
+            wanted["emc-insert-inv-prob"] = "0"
+        self._vsctl("--no-wait", "init")
+        self._vsctl(
+            "--no-wait",
+            "set",
+            "Open_vSwitch",
+            ".",
+            *(f"other_config:{key}={value}" for key, value in wanted.items()),
+        )
+
+    def _devices(self) -> str:
+        devices = [port for port in self._place.ports if port is not None]
+        pci = [port for port in devices if port[0].isdigit()]
+        return "".join(f" -a {port}" for port in pci) if pci else " --no-pci"
+
+    def _start_switch(self, journal: Journal) -> None:
+        folder, host = self._folder, self._place.host
+        pidfile = f"{folder}/ovs-vswitchd.pid"
+        journal.record(host, StopDaemon(pidfile, folder))
+        # An anonymous namespace ends with its last process: nothing to undo.
+        namespace = ["unshare", "--net"] if self._place.ports == (None, None) else []
+        self._control = f"{folder}/ovs-vswitchd.ctl"
+        host.run(
+            [
+                *self._housekeeping(),
+                *namespace,
+                self._binary(),
+                self._database,
+                f"--pidfile={pidfile}",
+                f"--log-file={folder}/ovs-vswitchd.log",
+                f"--unixctl={self._control}",
+                "--detach",
+                "--no-chdir",
+            ],
+            timeout_s=60,
+        )
+        found = self._vsctl("get", "Open_vSwitch", ".", "dpdk_initialized").stdout.strip()
+        if found != "true":
+            raise DatapathError(self._with_log("DPDK did not initialise"), place="ovs_dpdk")
+        ovs = self._appctl("version").stdout.splitlines()[0].split()[-1]
+        dpdk = self._vsctl("get", "Open_vSwitch", ".", "dpdk_version").stdout.strip().strip('"')
+        self.version = f"OVS {ovs}, {dpdk}"
+
+    def _binary(self) -> str:
+        # Debian's alternative of ovs-vswitchd may point at the build without DPDK.
+        debian = f"{self._place.prefix}/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
+        return debian if self._place.host.exists(debian) else f"{self._place.prefix}/sbin/ovs-vswitchd"
+
+    def _housekeeping(self) -> list[str]:
+        folder = self._folder
+        return [
+            "env",
+            *(f"OVS_{name}DIR={folder}" for name in ("RUN", "DB", "LOG", "SYSCONF")),
+            "taskset",
+            "-c",
+            str(self._place.housekeeping_core),
+        ]
+
+    def _make_bridge(self) -> None:
+        self._vsctl(
+            "add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, "datapath_type=netdev", "fail_mode=secure"
+        )
+        if self._parameters.flow_set == "normal":
+            flows = ["actions=NORMAL"]
+        else:
+            flows = ["in_port=1,actions=output:2", "in_port=2,actions=output:1"]
+        for flow in flows:
+            self._place.host.run(["ovs-ofctl", "add-flow", f"unix:{self._folder}/{BRIDGE}.mgmt", flow])
+
+    # -- ports -------------------------------------------------------------------------------------------------
+
+    def attach(self) -> None:
+        """See `Datapath.attach`."""
+        try:
+            for index, name in enumerate(PORTS):
+                if self._place.ports[index] is None:
+                    wait_for_socket(self._place, index)
+                self._vsctl(
+                    "add-port", BRIDGE, name, "--", "set", "Interface", name, *self._port_options(index)
+                )
+            if self._parameters.egress_policer_bytes_per_s:
+                self._vsctl("set", "Port", PORTS[1], "qos=@q", "--", *self._policer())
+            self._wait_for_ports()
+            self._prefer_pmds()
+        except CommandError as error:
+            raise DatapathError(self._with_log(str(error)), place="ovs_dpdk") from error
+
+    def _port_options(self, index: int) -> list[str]:
+        device, wanted = self._place.ports[index], self._parameters
+        if device is None:
+            options = ["type=dpdkvhostuserclient", f"options:vhost-server-path={self._place.socket(index)}"]
+        else:
+            options = ["type=dpdk", f'options:dpdk-devargs="{device}"', f"options:n_rxq={wanted.queues}"]
+        options += [f"ofport_request={index + 1}", f"mtu_request={wanted.mtu}"]
+        if index == 0 and wanted.ingress_policing_kbps:
+            options.append(f"ingress_policing_rate={wanted.ingress_policing_kbps}")
+            if wanted.ingress_policing_burst_kb:
+                options.append(f"ingress_policing_burst={wanted.ingress_policing_burst_kb}")
+        return options
+
+    def _policer(self) -> list[str]:
+        rate = self._parameters.egress_policer_bytes_per_s
+        return [
+            "--id=@q",
+            "create",
+            "QoS",
+            "type=egress-policer",
+            f"other-config:cir={rate}",
+            "other-config:cbs=65536",
+        ]
+
+    def _wait_for_ports(self, patience_s: float = 20.0) -> None:
+        deadline = time.monotonic() + patience_s
+        while faults := self._port_faults():
+            if time.monotonic() > deadline:
+                raise DatapathError(self._with_log("; ".join(faults)), place="ovs_dpdk")
+            time.sleep(0.05)
+
+    def _prefer_pmds(self) -> None:
+        """Put the polling threads before whatever else the host runs on their cores."""
+        host, tasks = self._place.host, f"/proc/{self.poller()}/task"
+        threads = host.run(["ls", tasks]).stdout.split()
+        pmds = [thread for thread in threads if (host.read(f"{tasks}/{thread}/comm") or "").startswith("pmd")]
+        host.run(["renice", "-n", "-20", "-p", *pmds])
+
+    def _port_faults(self) -> list[str]:
+        """What the switch has not taken: its database and its datapath are both asked, since they can disagree."""
+        columns = "--columns=name,error,link_state,mtu,ofport,ingress_policing_rate"
+        answer = self._vsctl("--format=json", columns, "list", "Interface", *PORTS)
+        faults = []
+        for index, found in enumerate(parse_interfaces(answer.stdout)):
+            if found.error:
+                raise DatapathError(self._with_log(f"port {found.name}: {found.error}"), place="ovs_dpdk")
+            wanted = {"link_state": "up", "mtu": self._parameters.mtu, "ofport": index + 1}
+            if index == 0:
+                wanted["ingress_policing_rate"] = self._parameters.ingress_policing_kbps
+            for key, value in wanted.items():
+                if getattr(found, key) != value:
+                    faults.append(f"port {found.name}: {key} is {getattr(found, key)}, not {value}")
+        queues = parse_pmd_rxqs(self._appctl("dpif-netdev/pmd-rxq-show").stdout)
+        for name in PORTS:
+            polled = sum(1 for rxq in queues if rxq.port == name and rxq.enabled)
+            if polled != self._parameters.queues:
+                faults.append(f"port {name}: {polled} queues are polled, not {self._parameters.queues}")
+        return faults
+
+    # -- while it runs -----------------------------------------------------------------------------------------
+
+    def readings(self) -> Sequence[Reading]:
+        """See `Datapath.readings`."""
+        try:
+            stats = self._appctl("dpif-netdev/pmd-stats-show").stdout
+            ports = self._appctl("dpctl/show", "-s", "netdev@ovs-netdev").stdout
+        except CommandError as error:
+            raise DatapathError(self._with_log("the switch has gone"), place="ovs_dpdk") from error
+        return [Reading(*row) for row in (*parse_pmd_stats(stats), *parse_port_stats(ports, PORTS))]
+
+    def placement(self) -> str:
+        """Which PMD polls which queue, as the switch says."""
+        return self._appctl("dpif-netdev/pmd-rxq-show").stdout
+
+    def poller(self) -> int | None:
+        """See `Datapath.poller`."""
+        pid = (self._place.host.read(f"{self._folder}/ovs-vswitchd.pid") or "").strip()
+        return int(pid) if pid else None
+
+    def down(self) -> None:
+        """See `Datapath.down`."""
+        if self._undo is not None:
+            journal, mark = self._undo
+            journal.undo_since(mark)
+
+    # -- commands ----------------------------------------------------------------------------------------------
+
+    def _vsctl(self, *words: str) -> Completed:
+        return self._place.host.run(
+            ["ovs-vsctl", f"--db={self._database}", "--timeout=30", *words], timeout_s=40
+        )
+
+    def _appctl(self, *words: str) -> Completed:
+        return self._place.host.run(["ovs-appctl", "--timeout=10", "-t", self._control, *words])
+
+    def _with_log(self, what: str) -> str:
+        log = (self._place.host.read(f"{self._folder}/ovs-vswitchd.log") or "").splitlines()
+        telling = [
+            line.split("|", 2)[-1] for line in log if "|ERR|" in line or "|EMER|" in line or "|WARN|" in line
+        ]
+        last = telling[-3:] or [line.split("|", 2)[-1] for line in log[-3:]]
+        return f"{what}; ovs-vswitchd.log ends: {' / '.join(last)}" if last else what

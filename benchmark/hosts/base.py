@@ -46,7 +46,9 @@ class Completed:
         if self.ok:
             return self
         lines = (self.stderr.strip() or self.stdout.strip() or "no output").splitlines()
-        raise CommandError(f"{shlex.join(self.argv)}: status {self.returncode}: {lines[-1]}", place=f"host {host}")
+        raise CommandError(
+            f"{shlex.join(self.argv)}: status {self.returncode}: {lines[-1]}", place=f"host {host}"
+        )
 
 
 class Process(Protocol):

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -95,10 +96,8 @@ class LocalProcess:
     def close(self, timeout_s: float = 5.0) -> int | None:
         """See `Process.close`."""
         if self._child.stdin is not None:
-            try:
+            with suppress(OSError):  # it has gone already
                 self._child.stdin.close()
-            except OSError:
-                pass  # it has gone already
         for stop in (lambda: None, self._child.terminate, self._child.kill):
             stop()
             try:
@@ -136,7 +135,9 @@ class LocalHost:
                 start_new_session=True,
             )
         except OSError as error:
-            raise CommandError(f"cannot start {argv[0]}: {error.strerror}", place=f"host {self.name}") from error
+            raise CommandError(
+                f"cannot start {argv[0]}: {error.strerror}", place=f"host {self.name}"
+            ) from error
         try:
             stdout, stderr = child.communicate(stdin, timeout=timeout_s)
         except BaseException as error:
@@ -166,9 +167,7 @@ class LocalHost:
         try:
             Path(path).write_text(text)
         except OSError as error:
-            raise CommandError(
-                f"cannot write {path}: {error.strerror}", place=f"host {self.name}"
-            ) from error
+            raise CommandError(f"cannot write {path}: {error.strerror}", place=f"host {self.name}") from error
 
     def exists(self, path: str) -> bool:
         """See `Host.exists`."""

@@ -1,0 +1,5 @@
+"""`python -m nvbench`."""
+
+from nvbench.cli import main
+
+main()

@@ -1,0 +1,55 @@
+"""`nvbench show`: a run's results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+FACTS_SHOWN = 40
+
+
+@click.command("show")
+@click.argument("run", default="latest")
+@click.option("--trials", is_flag=True, help="Show every trial, too.")
+@click.option("--results", type=click.Path(path_type=Path), envvar="NVBENCH_RESULTS", default=Path("results"))
+def command(run: str, trials: bool, results: Path) -> None:
+    """Show RUN: a name, the start of one, a folder, or `latest`."""
+    from nvbench.reading import resolve_run  # noqa: PLC0415 - heavy
+
+    show_run(resolve_run(results, run), trials=trials)
+
+
+def show_run(path: Path, *, trials: bool = False) -> None:
+    """Print the run in `path`: its bench, its results, its warnings."""
+    from nvbench.reading import open_results  # noqa: PLC0415 - heavy
+    from nvbench.report.text import print_text, results_table, text_width, trials_table  # noqa: PLC0415
+
+    results = open_results(path)
+    print_text(results_table(results, text_width()))
+    if facts := list(_facts(results.runs[0].fingerprint)):
+        click.echo("\nbench:")
+        for name, value in facts[:FACTS_SHOWN]:
+            click.echo(f"  {name}: {value}")
+        if len(facts) > FACTS_SHOWN:
+            click.echo(f"  and {len(facts) - FACTS_SHOWN} more in {path / 'run.json'}")
+    if trials:
+        click.echo()
+        print_text(trials_table(results.trials().drop_columns("latency_histogram").to_pylist(), text_width()))
+
+
+def _facts(fingerprint: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """A fingerprint's facts, a line each: what is nested gets a dotted name."""
+    for name, value in fingerprint.items():
+        if isinstance(value, Mapping):
+            yield from _facts(value, f"{above}{name}.")
+        elif isinstance(value, list):
+            yield f"{above}{name}", "; ".join(_words(item) for item in value)
+        else:
+            yield f"{above}{name}", str(value)
+
+
+def _words(item: object) -> str:
+    return " ".join(map(str, item.values())) if isinstance(item, Mapping) else str(item)

@@ -1,0 +1,104 @@
+"""What OVS prints, parsed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """A row of the database's table Interface."""
+
+    name: str
+    error: str
+    link_state: str
+    mtu: int
+    ofport: int
+    ingress_policing_rate: int
+
+
+def parse_interfaces(text: str) -> list[Interface]:
+    """`ovs-vsctl --format=json list Interface`: absent values come as an empty set."""
+    table = json.loads(text)
+    interfaces = []
+    for row in table["data"]:
+        cells = dict(zip(table["headings"], row, strict=True))
+        empty = {key for key, cell in cells.items() if cell == ["set", []]}
+        interfaces.append(
+            Interface(
+                name=cells["name"],
+                error="" if "error" in empty else str(cells["error"]),
+                link_state="" if "link_state" in empty else str(cells["link_state"]),
+                mtu=0 if "mtu" in empty else int(cells["mtu"]),
+                ofport=0 if "ofport" in empty else int(cells["ofport"]),
+                ingress_policing_rate=int(cells["ingress_policing_rate"]),
+            )
+        )
+    return sorted(interfaces, key=lambda interface: interface.name)
+
+
+@dataclass(frozen=True, slots=True)
+class PmdRxq:
+    """A receive queue and the PMD that polls it."""
+
+    port: str
+    queue: int
+    core: int
+    enabled: bool
+
+
+_PMD = re.compile(r"^pmd thread numa_id (\d+) core_id (\d+):")
+_RXQ = re.compile(r"^\s*port:\s*(\S+)\s+queue-id:\s*(\d+)\s+\((enabled|disabled)\)")
+
+
+def parse_pmd_rxqs(text: str) -> list[PmdRxq]:
+    """`ovs-appctl dpif-netdev/pmd-rxq-show`."""
+    queues, core = [], -1
+    for line in text.splitlines():
+        if found := _PMD.match(line):
+            core = int(found[2])
+        elif found := _RXQ.match(line):
+            queues.append(PmdRxq(found[1], int(found[2]), core, found[3] == "enabled"))
+    return queues
+
+
+Row = tuple[str, str, float, str]
+"""Source, metric, value, unit."""
+
+_STAT = re.compile(r"^\s+([a-z][a-z .]*[a-z]):\s+(\d+)(?:\s|$)")
+_CYCLES = ("idle cycles", "processing cycles")
+
+
+def parse_pmd_stats(text: str) -> Iterator[Row]:
+    """`ovs-appctl dpif-netdev/pmd-stats-show`: the counters of each PMD, not the averages made of them."""
+    source = ""
+    for line in text.splitlines():
+        if found := _PMD.match(line):
+            source = f"pmd core {found[2]}"
+        elif not line.startswith((" ", "\t")):
+            source = ""  # the main thread polls no DPDK port
+        elif source and (found := _STAT.match(line)):
+            unit = "cycles" if found[1] in _CYCLES else "count"
+            yield source, found[1].replace(" ", "_"), float(found[2]), unit
+
+
+_PORT = re.compile(r"^\s+port \d+: (\S+)")
+_COUNTER = re.compile(r"(?:([RT]X) )?(packets|bytes|errors|dropped|overruns|frame|carrier|collisions):(\d+)")
+
+
+def parse_port_stats(text: str, names: tuple[str, ...]) -> Iterator[Row]:
+    """`ovs-appctl dpctl/show -s`: counters of the named ports."""
+    source = ""
+    for line in text.splitlines():
+        if found := _PORT.match(line):
+            source = f"port {found[1]}" if found[1] in names else ""
+        elif source:
+            side = ""
+            for direction, name, value in _COUNTER.findall(
+                line
+            ):  # "RX bytes:1 (..)  TX bytes:2": a side holds on
+                side = direction.lower() or side
+                yield source, f"{side}_{name}", float(value), "bytes" if name == "bytes" else "frames"

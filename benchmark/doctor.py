@@ -1,0 +1,176 @@
+"""Is a host ready? Each check says what it found and the command that mends it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from nvbench import fingerprint
+from nvbench.hosts import Host
+
+MINIMUM = {"kernel": "3.10", "ovs": "2.5", "dpdk": "16.11", "qemu": "2.3"}
+"""Oldest versions that virtual networking of this kind works with."""
+
+
+class State(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: What was looked at.
+        state: Whether it is fit.
+        found: What was found.
+        remedy: A command or a sentence that mends it.
+        packages: Debian packages that mend it.
+    """
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+    packages: tuple[str, ...] = ()
+
+
+_PROGRAMS = (
+    ("C compiler", "gcc", ("build-essential",)),
+    ("pkg-config", "pkg-config", ("pkg-config",)),
+    ("testpmd", "dpdk-testpmd", ("dpdk-dev",)),
+    ("Open vSwitch", "ovs-vsctl", ("openvswitch-switch-dpdk",)),
+    ("taskset, unshare", "taskset", ("util-linux",)),
+    ("iproute2", "ip", ("iproute2",)),
+    ("ethtool", "ethtool", ("ethtool",)),
+)
+_OVS_DPDK = ("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk",)
+
+
+def examine(host: Host) -> list[Check]:
+    """All checks of a host, in the order in which they matter; nothing is changed."""
+    checks: list[Callable[[Host], Iterator[Check]]] = [_root, _programs, _versions, _memory, _cores, _quiet]
+    return [found for check in checks for found in check(host)]
+
+
+def mend(host: Host, checks: list[Check]) -> list[str]:
+    """Install what the checks found missing.
+
+    Returns:
+        The packages installed.
+
+    Raises:
+        CommandError: apt-get is not there or failed.
+    """
+    packages = sorted({name for check in checks if check.state is not State.OK for name in check.packages})
+    if packages:
+        apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
+        host.run([*apt, "update", "-qq"], timeout_s=300)
+        host.run([*apt, "install", "-y", "-qq", "--no-install-recommends", *packages], timeout_s=1200)
+    return packages
+
+
+def _root(host: Host) -> Iterator[Check]:
+    user = host.run(["id", "-u"]).stdout.strip()
+    if user == "0":
+        yield Check("root", State.OK, "yes")
+    else:
+        yield Check(
+            "root", State.MISSING, f"user id {user}", "run nvbench as root (hugepages, devices, namespaces)"
+        )
+
+
+def _programs(host: Host) -> Iterator[Check]:
+    for name, program, packages in _PROGRAMS:
+        path = host.run(["which", program], check=False).stdout.strip()
+        if path:
+            yield Check(name, State.OK, path)
+        else:
+            yield Check(name, State.MISSING, f"no {program}", _apt(packages), packages)
+    if any(host.exists(path) for path in _OVS_DPDK):
+        yield Check("OVS with DPDK", State.OK, _OVS_DPDK[0])
+    else:
+        packages = ("openvswitch-switch-dpdk",)
+        yield Check("OVS with DPDK", State.MISSING, "no ovs-vswitchd-dpdk", _apt(packages), packages)
+
+
+def _versions(host: Host) -> Iterator[Check]:
+    found = fingerprint.versions(host) | {"kernel": host.run(["uname", "-r"]).stdout.strip()}
+    packages = {"ovs": ("openvswitch-switch-dpdk",), "dpdk": ("libdpdk-dev",), "qemu": ("qemu-system-x86",)}
+    for tool, minimum in MINIMUM.items():
+        version, wanted = found.get(tool), packages.get(tool, ())
+        name = f"{tool} version"
+        if version is None and tool == "qemu":
+            yield Check(name, State.WARNING, "absent; needed for virtual machines only", _apt(wanted))
+        elif version is None:
+            yield Check(name, State.MISSING, "absent", _apt(wanted), wanted)
+        elif _number(version) < _number(minimum):
+            yield Check(
+                name, State.MISSING, f"{version}, below {minimum}", f"install {tool} {minimum} or newer"
+            )
+        else:
+            yield Check(name, State.OK, f"{version} (at least {minimum})")
+
+
+def _memory(host: Host) -> Iterator[Check]:
+    found = fingerprint.memory(host)
+    free, size_kb = found.get("HugePages_Free", 0), found.get("Hugepagesize", 0)
+    if not size_kb:
+        yield Check("hugepages", State.MISSING, "the kernel has none", "boot a kernel with CONFIG_HUGETLBFS")
+        return
+    free_mb, available_mb = free * size_kb // 1024, found.get("MemAvailable", 0) // 1024
+    text = f"{free_mb} MB free in pages of {size_kb} kB, {available_mb} MB of other memory; a run reserves its own"
+    if free_mb + available_mb < 2048:
+        yield Check("hugepages", State.MISSING, text, "free some memory: 2 GB are needed")
+    else:
+        yield Check("hugepages", State.OK, text)
+
+
+def _cores(host: Host) -> Iterator[Check]:
+    count = len(fingerprint.cores(host))
+    enough = State.OK if count >= 4 else State.WARNING
+    yield Check(
+        "cores", enough, f"{count}", "" if count >= 4 else "4 or more keep generator and switch undisturbed"
+    )
+    isolated = (host.read("/sys/devices/system/cpu/isolated") or "").strip()
+    if isolated:
+        yield Check("isolated cores", State.OK, isolated)
+    else:
+        remedy = "add isolcpus=LIST nohz_full=LIST to the kernel command line and reboot"
+        yield Check("isolated cores", State.WARNING, "none", remedy)
+
+
+def _quiet(host: Host) -> Iterator[Check]:
+    governor = (host.read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "").strip()
+    if governor in ("", "performance"):
+        yield Check("governor", State.OK, governor or "not under this kernel's control")
+    else:
+        yield Check("governor", State.WARNING, governor, "cpupower frequency-set -g performance")
+    stolen = sum(fingerprint.steal_ticks(host.read("/proc/stat") or "").values())
+    share = stolen / 100 / max(1.0, float((host.read("/proc/uptime") or "1").split()[0]))
+    state = State.OK if share < 0.001 else State.WARNING
+    yield Check(
+        "stolen time",
+        state,
+        f"{share:.2%} of a core since boot",
+        "" if state is State.OK else "a quieter host",
+    )
+
+
+def _apt(packages: tuple[str, ...]) -> str:
+    return f"apt-get install {' '.join(packages)}" if packages else ""
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def missing(checks: list[Check]) -> list[Check]:
+    """The checks that stop a run."""
+    return [check for check in checks if check.state is State.MISSING]

@@ -1,0 +1,205 @@
+"""Every change to a host, written down before it is made, with its undo.
+
+A journal is a file of JSON lines under the state folder, one file a testbed, each line on disk before the change
+that it undoes. Whoever holds the testbed's lock may read it back and undo from the last line to the first: the run
+itself when it ends, or, after a kill, the next run or `nvbench clean`. Every undo can be done twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, ClassVar, Protocol
+
+from nvbench.errors import CommandError, NotReadyError
+from nvbench.hosts import Host
+
+
+def state_folder() -> Path:
+    """Where journals and locks live: of this boot, private to the user."""
+    if os.geteuid() == 0:
+        return Path("/run/nvbench")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(runtime, "nvbench") if runtime else Path(f"/tmp/nvbench-{os.geteuid()}")  # noqa: S108 - 0700, checked
+
+
+class Undo(Protocol):
+    """How to take one change back."""
+
+    kind: ClassVar[str]
+
+    def undo(self, host: Host) -> None:
+        """Do it; harmless where the change was never made or is undone already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """A file of the kernel gets back the text that was found in it."""
+
+    path: str
+    text: str
+    kind: ClassVar[str] = "restore"
+
+    def undo(self, host: Host) -> None:
+        """See `Undo.undo`."""
+        if host.read(self.path) != self.text:
+            host.write(self.path, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """A file or folder of our own goes."""
+
+    path: str
+    kind: ClassVar[str] = "remove"
+
+    def undo(self, host: Host) -> None:
+        """See `Undo.undo`."""
+        host.remove(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class StopDaemon:
+    """A daemon of our own ends.
+
+    Attributes:
+        pidfile: Where it writes its process id.
+        mark: A part of its command line that no other process has: our run folder. A process id alone may belong
+            to somebody else by now.
+    """
+
+    pidfile: str
+    mark: str
+    kind: ClassVar[str] = "stop_daemon"
+
+    def undo(self, host: Host) -> None:
+        """See `Undo.undo`."""
+        pid = (host.read(self.pidfile) or "").strip()
+        for signal, patience_s in (("TERM", 5.0), ("KILL", 5.0)):
+            if not pid.isdigit() or not self._alive(host, pid):
+                return
+            host.run(["kill", f"-{signal}", pid], check=False)
+            deadline = time.monotonic() + patience_s
+            while self._alive(host, pid) and time.monotonic() < deadline:
+                time.sleep(0.02)
+
+    def _alive(self, host: Host, pid: str) -> bool:
+        return self.mark in (host.read(f"/proc/{pid}/cmdline") or "")
+
+
+_KINDS: dict[str, Callable[..., Undo]] = {kind.kind: kind for kind in (Restore, Remove, StopDaemon)}
+
+
+class Journal:
+    """The open journal of a testbed whose lock is held."""
+
+    def __init__(self, path: Path, hosts: Mapping[str, Host]) -> None:
+        self._path = path
+        self._hosts = hosts
+        self._file: IO[str] | None = None
+
+    def record(self, host: Host, undo: Any) -> None:
+        """Write down how to undo a change that is about to be made on `host`."""
+        if self._file is None:
+            self._file = self._path.open("a")
+        self._file.write(json.dumps({"host": host.name, "kind": undo.kind, **asdict(undo)}) + "\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """What is written down and not undone, first to last; a half-written last line is no change yet."""
+        entries = []
+        with suppress(FileNotFoundError):
+            for line in self._path.read_text().splitlines():
+                with suppress(json.JSONDecodeError):
+                    entries.append(json.loads(line))
+        return entries
+
+    def mark(self) -> int:
+        """The journal's length now, for `undo_since`."""
+        return len(self.entries)
+
+    def undo_since(self, mark: int = 0) -> list[str]:
+        """Take back what was written down since `mark`, last first.
+
+        Returns:
+            What could not be undone, one line each; those entries stay in the journal.
+        """
+        entries = self.entries
+        kept, faults = entries[:mark], []
+        for entry in reversed(entries[mark:]):
+            fields = dict(entry)
+            host = self._hosts.get(fields.pop("host"))
+            try:
+                if host is None:
+                    raise CommandError(f"host {entry['host']} is not in this testbed any more")
+                _KINDS[fields.pop("kind")](**fields).undo(host)
+            except CommandError as error:
+                faults.append(f"{entry['kind']} on {entry['host']}: {error}")
+                kept.insert(mark, entry)
+        self._rewrite(kept)
+        return faults
+
+    def _rewrite(self, entries: list[dict[str, Any]]) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if not entries:
+            self._path.unlink(missing_ok=True)
+            return
+        draft = self._path.with_suffix(".draft")
+        draft.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+        draft.replace(self._path)
+
+
+@contextmanager
+def locked(testbed: str, hosts: Mapping[str, Host]) -> Iterator[Journal]:
+    """The journal of a testbed, held by this process alone; what it still holds at the end is undone.
+
+    Raises:
+        NotReadyError: Another run holds the testbed, or an earlier change cannot be undone.
+    """
+    folder = state_folder()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.geteuid():
+        raise NotReadyError("belongs to somebody else", place=str(folder), remedy="set XDG_RUNTIME_DIR")
+    with (folder / f"{testbed}.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            raise NotReadyError(
+                f"in use by {holder}", place=f"testbed {testbed}", remedy="wait for it to end, or stop it"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}")
+        lock.flush()
+        journal = Journal(folder / f"{testbed}.journal", hosts)
+        _undo(journal, testbed)  # what a killed run left behind
+        try:
+            yield journal
+        finally:
+            _undo(journal, testbed)
+
+
+def _undo(journal: Journal, testbed: str) -> None:
+    faults = journal.undo_since(0)
+    if faults:
+        raise NotReadyError(
+            "not everything could be undone: " + "; ".join(faults),
+            place=f"testbed {testbed}",
+            remedy="mend that and run `nvbench clean`",
+        )
+
+
+def left_behind() -> list[str]:
+    """Testbeds whose journal holds something to undo."""
+    return sorted(path.stem for path in state_folder().glob("*.journal"))

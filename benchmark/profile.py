@@ -1,0 +1,345 @@
+"""A profile: what to measure. YAML in, frozen models out, every fault with its file and line."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from nvbench.datapaths import PARAMETERS
+from nvbench.errors import UsageError
+from nvbench.faults import Fault, did_you_mean, faults, refuse
+from nvbench.traffic import Direction, FlowField, Traffic
+from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES
+from nvbench.yamlfile import Document, locate, packaged, parse
+
+PACKAGE = "nvbench.profiles"
+ETHERNET_BYTES = 14
+UDP_PORTS = 1 << 16
+
+
+class Model(BaseModel):
+    """Frozen, strict, and knows no keys but its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _swept(value: object) -> object:
+    """A scalar is a sweep of one."""
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def _swept_lists(value: object) -> object:
+    """A list of words is a sweep of one list; a list that holds lists sweeps them."""
+    if not (isinstance(value, list) and any(isinstance(below, list) for below in value)):
+        value = [value]
+    return tuple(tuple(below) if isinstance(below, list) else (below,) for below in value)
+
+
+def _different(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    for index, value in enumerate(values):
+        if any(value == other and type(value) is type(other) for other in values[:index]):
+            raise ValueError(f"lists {_word(value)} twice")
+    return values
+
+
+def _word(value: object) -> str:
+    return "+".join(str(below) for below in value) if isinstance(value, tuple) else str(value)
+
+
+def _in_header_order(fields: tuple[FlowField, ...]) -> tuple[FlowField, ...]:
+    return tuple(sorted(_different(fields), key=list(FlowField).index))
+
+
+def _file_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise ValueError("must be made of letters, digits, `.`, `_` and `-`", "it becomes part of file names")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_file_name)]
+FrameBytes = Annotated[int, Field(ge=64, le=16000)]
+Flows = Annotated[int, Field(ge=1, le=1_000_000)]
+VlanId = Annotated[int, Field(ge=1, le=4094)]
+Vary = Annotated[
+    tuple[Annotated[FlowField, Field(strict=False)], ...],
+    Field(min_length=1),
+    AfterValidator(_in_header_order),
+]
+_SWEEP = (BeforeValidator(_swept), Field(min_length=1), AfterValidator(_different))
+
+
+class TrafficAxes(Model):
+    """The frames; each key may list several values, which are then swept."""
+
+    frame_bytes: Annotated[tuple[FrameBytes, ...], *_SWEEP]
+    flows: Annotated[tuple[Flows, ...], *_SWEEP] = (1,)
+    vary: Annotated[
+        tuple[Vary, ...], BeforeValidator(_swept_lists), Field(min_length=1), AfterValidator(_different)
+    ] = ((FlowField.UDP_SRC,),)
+    vlan: Annotated[tuple[VlanId | None, ...], *_SWEEP] = (None,)
+    direction: Annotated[tuple[Annotated[Direction, Field(strict=False)], ...], *_SWEEP] = (
+        Direction.UNIDIRECTIONAL,
+    )
+
+    def each(self) -> Iterator[Traffic]:
+        """Every combination; frame sizes change fastest."""
+        axes = (self.direction, self.vlan, self.vary, self.flows, self.frame_bytes)
+        for direction, vlan, vary, flows, frame_bytes in itertools.product(*axes):
+            yield Traffic(frame_bytes=frame_bytes, flows=flows, vary=vary, vlan=vlan, direction=direction)
+
+    def __len__(self) -> int:
+        return math.prod(
+            len(axis) for axis in (self.direction, self.vlan, self.vary, self.flows, self.frame_bytes)
+        )
+
+
+class DatapathAxes(Model):
+    """The datapath: its kind and the options of that kind; each may list several values."""
+
+    kind: Annotated[tuple[str, ...], *_SWEEP]
+    options: dict[str, Annotated[tuple[Any, ...], *_SWEEP]] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, dict):
+            return value
+        kind = {"kind": value["kind"]} if "kind" in value else {}
+        return {**kind, "options": {key: below for key, below in value.items() if key != "kind"}}
+
+    def each(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Every combination of a kind and options."""
+        for kind, *values in itertools.product(self.kind, *self.options.values()):
+            yield kind, dict(zip(self.options, values, strict=True))
+
+    def __len__(self) -> int:
+        return math.prod([len(self.kind), *(len(values) for values in self.options.values())])
+
+
+class ThroughputTest(Model):
+    """Throughput (RFC 2544 section 26.1): the highest load whose loss ratio meets the goal.
+
+    `min_load` is a share of the line rate, `width` one of the rate found.
+    """
+
+    goal_loss_ratio: float = Field(default=0.0, ge=0, lt=1)
+    search_s: float = Field(default=1.0, gt=0, le=86400)
+    final_s: float = Field(default=60.0, gt=0, le=86400)
+    width: float = Field(default=0.005, ge=1e-5, le=0.5)
+    min_load: float = Field(default=0.001, gt=0, lt=1)
+    max_trials: int = Field(default=60, ge=3, le=10_000)
+
+
+class LatencyTest(Model):
+    """Latency (RFC 2544 section 26.2) at a share of the throughput found."""
+
+    load: float = Field(default=1.0, gt=0, le=1)
+    duration_s: float = Field(default=120.0, gt=0, le=86400)
+    repeats: int = Field(default=1, ge=1, le=1000)
+
+
+class Tests(Model):
+    """What is measured in each case, in this order; None: not at all."""
+
+    throughput: ThroughputTest | None = None
+    latency: LatencyTest | None = None
+
+
+class Profile(Model):
+    """What to measure.
+
+    Attributes:
+        link_gbps: Link speed that the profile is meant for, where the testbed names none.
+        repeat_invalid: How often an invalid trial is measured again.
+        drain_s: Wait after the last frame before counters are read.
+        quick: Whether the file's `quick` section was laid over it.
+    """
+
+    name: Name
+    description: str = ""
+    link_gbps: float | None = Field(default=None, gt=0, le=10_000)
+    datapath: DatapathAxes
+    traffic: TrafficAxes
+    generator: Literal["nvgen", "simulated"] = "nvgen"
+    tests: Tests
+    repeat_invalid: int = Field(default=3, ge=0, le=100)
+    drain_s: float = Field(default=2.0, ge=0, le=60)
+    seed: int = Field(default=1, ge=0, lt=2**63)
+    quick: bool = False
+
+    @property
+    def simulated(self) -> bool:
+        """Whether nothing real is measured."""
+        return self.generator == "simulated"
+
+    @property
+    def default_testbed(self) -> str:
+        """The packaged testbed that it runs on where the reader names none."""
+        return "simulated" if self.simulated else "local"
+
+    def resolved(self) -> dict[str, Any]:
+        """All that was asked for, defaults filled in, as plain JSON values."""
+        plain = self.model_dump(mode="json")
+        plain["datapath"] = {"kind": plain["datapath"]["kind"], **plain["datapath"]["options"]}
+        return plain
+
+
+def load_profile(name_or_path: str, overrides: Sequence[str] = (), quick: bool = False) -> Profile:
+    """A packaged profile by name, or one of the reader's own by path.
+
+    Args:
+        name_or_path: `10ge-forwarding`, or a file.
+        overrides: `path.to.key=value`, in order; they win over the file and its quick section.
+        quick: Lay the file's `quick` section over the rest.
+
+    Raises:
+        UsageError: There is none, or it has faults; lists all of them.
+    """
+    return read_profile(*locate("profile", PACKAGE, name_or_path), overrides, quick)
+
+
+def read_profile(name: str, data: bytes, overrides: Sequence[str] = (), quick: bool = False) -> Profile:
+    """A profile from the bytes of a file of that name.
+
+    Raises:
+        UsageError: It has faults; lists all of them.
+    """
+    lines: list[str] = []
+    chosen = None
+    for variant in (False, True):  # the quick section is checked even when it is not used
+        document = parse(data, name)
+        _apply(document, overrides)
+        section = document.value.get("quick", {})
+        if not isinstance(section, dict):
+            lines += document.lines([Fault(("quick",), "must be a mapping of the keys that --quick changes")])
+        elif "quick" in section:
+            lines += document.lines([Fault(("quick", "quick"), "unknown key")])
+        document = document.merged("quick", use=variant)
+        _apply(document, [text for text in overrides if not text.lstrip().startswith("quick")])
+        profile, found = _validated(document, quick=variant)
+        lines += document.lines(found)
+        chosen = profile if variant is quick else chosen
+    if lines or chosen is None:
+        refuse(lines)
+    return chosen
+
+
+def packaged_profiles() -> dict[str, str]:
+    """Names and descriptions of the profiles that come with nvbench."""
+    return {name: load_profile(name).description for name in packaged(PACKAGE)}
+
+
+def _apply(document: Document, overrides: Sequence[str]) -> None:
+    lines = []
+    for text in overrides:
+        try:
+            document.override(text)
+        except UsageError as error:
+            lines.append(str(error))
+    if lines:
+        refuse(lines)
+
+
+def _validated(document: Document, quick: bool) -> tuple[Profile | None, list[Fault]]:
+    try:
+        profile = Profile.model_validate({**document.value, "quick": quick})
+    except ValidationError as error:
+        found = faults(error, Profile)
+    else:
+        found = [*_generator_faults(profile), *_traffic_faults(profile), *_test_faults(profile)]
+        return profile, [*_datapath_faults(profile.datapath), *found]
+    try:
+        axes = DatapathAxes.model_validate(document.value.get("datapath"))
+    except ValidationError:
+        return None, found
+    return None, [*_datapath_faults(axes), *found]
+
+
+def _datapath_faults(axes: DatapathAxes) -> Iterator[Fault]:
+    for index, kind in enumerate(axes.kind):
+        if kind in PARAMETERS:
+            yield from _option_faults(axes, kind)
+        else:
+            remedy = did_you_mean(kind, PARAMETERS) or f"there are {', '.join(PARAMETERS)}"
+            yield Fault(("datapath", "kind", index), f"no datapath is called {kind!r}", remedy)
+
+
+def _generator_faults(profile: Profile) -> Iterator[Fault]:
+    for index, kind in enumerate(profile.datapath.kind):
+        place = ("datapath", "kind", index)
+        if profile.simulated and kind != "simulated":
+            what = f"the simulated generator cannot drive {kind}"
+            yield Fault(place, what, "add -s datapath.kind=simulated")
+        if kind == "simulated" and not profile.simulated:
+            what = "a simulated datapath needs the simulated generator"
+            yield Fault(place, what, "add -s generator=simulated")
+
+
+def _option_faults(axes: DatapathAxes, kind: str) -> Iterator[Fault]:
+    model = PARAMETERS[kind]
+    for option, values in axes.options.items():
+        if option not in model.model_fields:
+            known = [
+                name for each in axes.kind if each in PARAMETERS for name in PARAMETERS[each].model_fields
+            ]
+            if option in known:
+                yield Fault(
+                    ("datapath", option),
+                    f"is no option of the datapath {kind}, which is swept too",
+                    f"make {kind} a profile of its own",
+                )
+            else:
+                remedy = did_you_mean(option, known) or f"known are {', '.join(dict.fromkeys(known))}"
+                yield Fault(("datapath", option), f"unknown option of {kind}", remedy)
+            continue
+        for index, value in enumerate(values):
+            try:
+                model.model_validate({option: value})
+            except ValidationError as error:
+                for fault in faults(error, model):
+                    if fault.path[:1] == (option,):
+                        yield Fault(("datapath", option, index), fault.what, fault.remedy)
+
+
+def _traffic_faults(profile: Profile) -> Iterator[Fault]:
+    traffic = profile.traffic
+    defaults = [PARAMETERS[kind]().mtu for kind in profile.datapath.kind if kind in PARAMETERS]
+    mtus = [mtu for mtu in profile.datapath.options.get("mtu", defaults) if type(mtu) is int]
+    untagged = None in traffic.vlan
+    overhead = ETHERNET_BYTES + FCS_BYTES + (0 if untagged else VLAN_TAG_BYTES)
+    for index, frame_bytes in enumerate(traffic.frame_bytes):
+        smallest = max(Traffic(frame_bytes, vlan=vlan).smallest_frame_bytes for vlan in traffic.vlan)
+        packet = frame_bytes - overhead
+        if frame_bytes < smallest:
+            what = f"{frame_bytes} is too small for the headers and the generator's stamp"
+            yield Fault(("traffic", "frame_bytes", index), what, f"the smallest is {smallest}")
+        if mtus and packet > min(mtus):
+            what = f"a frame of {frame_bytes} carries an IP packet of {packet}, the MTU is {min(mtus)}"
+            yield Fault(("traffic", "frame_bytes", index), what, f"raise datapath.mtu to {packet}")
+    narrow = [vary for vary in traffic.vary if set(vary) <= {FlowField.UDP_SRC, FlowField.UDP_DST}]
+    for index, flows in enumerate(traffic.flows):
+        if flows > UDP_PORTS and narrow:
+            what = f"{' and '.join(narrow[0])} can tell {UDP_PORTS} flows apart, not {flows}"
+            yield Fault(("traffic", "flows", index), what, "add ip_src to traffic.vary")
+
+
+def _test_faults(profile: Profile) -> Iterator[Fault]:
+    tests = profile.tests
+    if tests.throughput is None and tests.latency is None:
+        yield Fault(("tests",), "asks for nothing", "add `throughput: {}`")
+    elif tests.throughput is None:
+        what = "its load is a share of the throughput found, which is not searched"
+        yield Fault(("tests", "latency"), what, "add tests.throughput")

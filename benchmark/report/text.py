@@ -1,0 +1,268 @@
+"""Results as text: tables that read well on a terminal and in a file, and that never cut a number off."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from nvbench.metrics import NOTHING, LimitedBy, metric, number
+
+if TYPE_CHECKING:
+    from nvbench.reading import Results, Run
+
+Row = Mapping[str, Any]
+PIPED_WIDTH = 140
+"""Width where there is no terminal, so that the same results make the same text everywhere."""
+
+_LIMITS = {
+    LimitedBy.SUT: "device limited",
+    LimitedBy.GENERATOR: "generator limited",
+    LimitedBy.LINE_RATE: "line rate",
+    LimitedBy.UNKNOWN: "limit unknown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a printed table: its heading, what a row puts there, and whether that is words (they wrap)."""
+
+    heading: str
+    cell: Callable[[Row], str]
+    words: bool = False
+
+    def width(self, rows: Sequence[Row]) -> int:
+        """Characters that it needs."""
+        cells = [self.cell(row) for row in rows]
+        lines = [line for text in (self.heading, *cells) for line in text.splitlines()]
+        if not self.words:
+            return max(map(len, lines), default=0)
+        longest_word = max((len(word) for line in lines for word in line.split()), default=0)
+        return max(longest_word, min(20, max(map(len, lines), default=0)))
+
+
+def print_text(renderable: RenderableType, file: IO[str] | None = None) -> None:
+    """Print to a terminal with its colours, and to anything else plainly."""
+    file = file or sys.stdout
+    if not file.isatty():
+        file.write(rendered(renderable))
+        return
+    console = Console(file=file, highlight=False, markup=False, emoji=False)
+    console.width = max(console.width, _minimum(console, renderable))
+    console.print(renderable)
+
+
+def rendered(renderable: RenderableType, width: int = PIPED_WIDTH) -> str:
+    """`renderable` as plain text, without trailing blanks."""
+    file = io.StringIO()
+    console = Console(file=file, width=width, highlight=False, markup=False, emoji=False, color_system=None)
+    console.width = max(width, _minimum(console, renderable))
+    console.print(renderable)
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()) + "\n"
+
+
+def text_width(file: IO[str] | None = None) -> int:
+    """Characters in a line of the terminal, or the fixed width of a file."""
+    file = file or sys.stdout
+    return Console(file=file).width if file.isatty() else PIPED_WIDTH
+
+
+def _minimum(console: Console, renderable: RenderableType) -> int:
+    """Below this a table would lose digits: a narrower terminal folds the lines instead."""
+    tables = [part for part in getattr(renderable, "renderables", [renderable]) if isinstance(part, Table)]
+    wide = console.options.update_width(10_000)
+    return max((Measurement.get(console, wide, part).minimum for part in tables), default=0)
+
+
+def results_table(results: Results, width: int = PIPED_WIDTH) -> Group:
+    """Every run's answers, under its title and above its warnings and its folder."""
+    parts: list[RenderableType] = []
+    rows = results.results().to_pylist()
+    for run in results.runs:
+        parts += [Text()] if parts else []
+        parts += [*title(run), Text()]
+        own = [row for row in rows if row["run_id"] == run.run_id]
+        for test in dict.fromkeys(row["test"] for row in own):
+            parts += _answers(test, [row for row in own if row["test"] == test], width)
+        parts += [] if own else [Text("no results"), Text()]
+        texts = [*run.warnings, *(text for row in own for text in row["warnings"] or ())]
+        parts += [Text(f"warning: {text}", style="yellow") for text in dict.fromkeys(texts)]
+        parts.append(Text(f"results: {run.path}"))
+    return Group(*parts)
+
+
+def title(run: Run) -> list[Text]:
+    """A run's heading: profile, testbed, name, and what its numbers are not."""
+    lines = [Text(f"{run.profile_name} on {run.testbed_name}, run {run.run_id}", style="bold")]
+    if run.state != "finished":
+        lines.append(Text(f"{run.state}: what was measured until then", style="yellow"))
+    if run.quick:
+        lines.append(Text("quick: short trials, not RFC 2544 durations", style="yellow"))
+    if run.simulated:
+        lines.append(Text("simulated: no device was measured", style="yellow"))
+    return lines
+
+
+def _answers(test: str, rows: Sequence[Row], width: int) -> list[RenderableType]:
+    identity, same = _identity(rows)
+    rates, latency = _rates(test, rows), _latency()
+    verdict = Column("Verdict", _verdict, words=True)
+    whole = [*identity, *rates, *latency, verdict]
+    tables = fitted(whole, identity, [rates, [verdict], latency], rows, width)
+    parts: list[RenderableType] = [Text(f"{test}: {same}"), Text()]
+    for columns in tables:
+        parts += [table(columns, rows), Text()]
+    return parts
+
+
+def _identity(rows: Sequence[Row]) -> tuple[list[Column], str]:
+    """The columns that tell rows apart, and in words what all rows share."""
+    columns, same = [], []
+    tells = {
+        "Datapath": lambda row: row["datapath"],
+        "Generator": lambda row: row["generator"],
+        "Flows": lambda row: f"{row['flows']}",
+        "Direction": lambda row: row["direction"],
+        "Goal": _goal,
+    }
+    words = {"Generator": "{} generator", "Flows": "flows: {}", "Goal": "{}"}
+    for heading, cell in tells.items():
+        if len({cell(row) for row in rows}) > 1:
+            columns.append(Column(heading, cell, words=heading in ("Datapath", "Generator", "Direction")))
+        else:
+            same.append(words.get(heading, "{}").format(cell(rows[0])))
+    if any(row["direction"] == "bidirectional" for row in rows):
+        same.append("rates per direction")
+    always = [
+        Column("Frame\nB", lambda row: f"{row['frame_bytes']}"),
+        Column("Queues", lambda row: f"{row['queues']}"),
+    ]
+    return [*columns, *always], ", ".join(text for text in same if text)
+
+
+def _goal(row: Row) -> str:
+    """The loss that a throughput search allowed, in the words of the trade."""
+    if row["test"] != "throughput":
+        return ""
+    return f"PDR {number(row['goal_loss_ratio'] * 100)} %" if row["goal_loss_ratio"] else "NDR"
+
+
+def _rates(test: str, rows: Sequence[Row]) -> list[Column]:
+    kinds = {_goal(row).split(" ")[0] for row in rows}
+    heading = {"throughput": kinds.pop() if len(kinds) == 1 else "Rate", "latency": "Load"}.get(test, "Rate")
+    return [
+        _metric("throughput", f"{heading}\nMpps"),
+        _metric("rate_l1", "L1\nGbit/s"),
+        _metric("rate_l2", "L2\nGbit/s"),
+        *([Column("Of\nceiling", _share_of_ceiling)] if any(row["ceiling_pps"] for row in rows) else []),
+        Column("Loss", _loss),
+    ]
+
+
+def _latency() -> list[Column]:
+    points = {"p50": "p50", "p99": "p99", "p99_9": "p99.9", "max": "max"}
+    return [_metric(f"latency_{point}", f"{shown}\nus") for point, shown in points.items()]
+
+
+def _metric(name: str, heading: str) -> Column:
+    shown = metric(name)
+    return Column(heading, lambda row: shown.text(row[shown.column]))
+
+
+def _share_of_ceiling(row: Row) -> str:
+    if not row["ceiling_pps"] or row["rate_pps"] is None:
+        return NOTHING
+    return f"{row['rate_pps'] / row['ceiling_pps']:.0%}".replace("%", " %")
+
+
+def _loss(row: Row) -> str:
+    if not row["loss_ratio"]:
+        return NOTHING if row["loss_ratio"] is None else "0"
+    return f"{number(row['loss_ratio'] * 100, 3)} %"
+
+
+def _verdict(row: Row) -> str:
+    """What limited the rate, and what went wrong."""
+    known = row["test"] == "throughput" or row["limited_by"] != LimitedBy.UNKNOWN
+    limit = _LIMITS.get(row["limited_by"], str(row["limited_by"])) if known else ""
+    told = "" if row["verdict"] == row["limited_by"] else row["verdict"]
+    invalid = f"{row['invalid_trials']} of {row['trials']} trials invalid" if row["invalid_trials"] else ""
+    return ", ".join(text for text in (limit, told, invalid) if text)
+
+
+def trials_table(rows: Sequence[Row], width: int = PIPED_WIDTH) -> Group:
+    """Every trial, in the order in which it was made."""
+
+    def count(name: str) -> Column:
+        return Column(name.capitalize(), lambda row: f"{row[f'{name}_frames']}")
+
+    identity = [
+        Column("Trial", lambda row: row["trial_id"], words=True),
+        Column("Case", lambda row: row["case_id"], words=True),
+        Column("Purpose", lambda row: row["purpose"], words=True),
+    ]
+    load = [
+        Column("Load\nMpps", lambda row: number(row["intended_pps"] * 1e-6)),
+        Column("Sent for\ns", lambda row: number(row["elapsed_s"])),
+    ]
+    counts = [count(name) for name in ("sent", "late", "refused", "lost")]
+    loss = [Column("Loss", _loss), _metric("latency_p99", "p99\nus")]
+    validity = Column("Validity", _validity, words=True)
+    whole = [*identity, *load, *counts, *loss, validity]
+    tables = fitted(whole, identity[:1], [[*identity[1:], *load], loss, counts, [validity]], rows, width)
+    return Group(*(part for columns in tables for part in (table(columns, rows), Text())))
+
+
+def _validity(row: Row) -> str:
+    reason = f": {row['reason']}" if row["reason"] else ""
+    return f"{row['validity']}{reason}{', aborted' if row['aborted'] else ''}"
+
+
+def fitted(
+    whole: list[Column],
+    identity: list[Column],
+    groups: list[list[Column]],
+    rows: Sequence[Row],
+    width: int,
+) -> list[list[Column]]:
+    """One table of all columns where the width allows it.
+
+    Else several below each other, each led by `identity`, that keep a group together if it fits.
+    """
+
+    def fits(columns: list[Column]) -> bool:
+        return sum(column.width(rows) for column in columns) + 2 * (len(columns) - 1) <= width
+
+    if fits(whole):
+        return [whole]
+    tables: list[list[Column]] = []
+    for group in groups:
+        for piece in [group] if fits([*identity, *group]) else [[column] for column in group]:
+            if tables and fits([*tables[-1], *piece]):
+                tables[-1] += piece
+            else:
+                tables.append([*identity, *piece])
+    return tables
+
+
+def table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
+    """A table whose numbers keep their digits at any width; words wrap."""
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        made.add_column(
+            Text(column.heading),
+            justify="left" if column.words else "right",
+            no_wrap=not column.words,
+            min_width=column.width(rows),
+        )
+    for row in rows:
+        made.add_row(*(Text(column.cell(row)) for column in columns))
+    return made

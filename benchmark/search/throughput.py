@@ -1,0 +1,116 @@
+"""A plain search for the highest rate that meets a loss goal.
+
+One overload trial tells the capacity; short trials bracket the answer from there, outwards in doubling steps and then
+by halves; full-length trials do the same from what the short ones found, and the highest that passes is the answer.
+Trials end early once they cannot pass. Invalid trials are repeated and never move a bound.
+"""
+
+from __future__ import annotations
+
+from nvbench.search.base import Answer, Goal, Limits
+from nvbench.trial import AbortRule, Measure, Trial, Validity
+
+
+def search(measure: Measure, goal: Goal, limits: Limits) -> Answer:
+    """Find the highest load that meets `goal`.
+
+    The answer's rate has passed a trial of `goal.final_s` at that rate; where none passed, its carrier is None.
+    """
+    return _Search(measure, goal, limits).run()
+
+
+class _EndedError(Exception):
+    """Nothing more can be asked."""
+
+
+class _Search:
+    def __init__(self, measure: Measure, goal: Goal, limits: Limits) -> None:
+        self._measure = measure
+        self._goal = goal
+        self._limits = limits
+        self._trials: list[Trial] = []
+        self._warnings: list[str] = []
+        self._failed: float | None = None  # lowest load that lost too much
+        self._barrier: float | None = None  # lowest load at which no trial was valid
+        self._undersent = False  # the barrier is the generator's
+        self._carrier: Trial | None = None
+
+    def run(self) -> Answer:
+        try:
+            found = self._bracket(self._capacity(), self._goal.search_s)
+            self._bracket(found, self._goal.final_s)
+        except _EndedError as ended:
+            self._warnings.append(str(ended))
+        barred = self._barrier is not None and self._barrier < (self._failed or self._limits.top_pps * 2)
+        return Answer(
+            carrier=self._carrier,
+            upper_pps=self._failed,
+            generator_limited=barred and self._undersent,
+            trials=tuple(self._trials),
+            warnings=tuple(self._warnings),
+        )
+
+    # -- asking ------------------------------------------------------------------------------------------------
+
+    def _ask(self, load: float, duration: float, abort: AbortRule) -> Trial:
+        """A valid trial, or after enough repeats an invalid one."""
+        for _ in range(self._limits.repeat_invalid + 1):
+            if len(self._trials) >= self._limits.max_trials:
+                raise _EndedError(f"the search ended after {len(self._trials)} trials, its limit")
+            trial = self._measure(load, duration, abort)
+            self._trials.append(trial)
+            if trial.valid or trial.validity is Validity.UNDERSENT:
+                break
+        return trial
+
+    def _passes(self, load: float, duration: float) -> bool:
+        """Whether a load meets the goal; moves the bounds."""
+        goal = self._goal
+        abort = AbortRule.for_goal(goal.loss_ratio, load, duration, self._limits.directions)
+        return self._judge(self._ask(load, duration, abort))
+
+    def _judge(self, trial: Trial) -> bool:
+        load, goal = trial.intended_pps, self._goal
+        if goal.passed(trial):
+            if trial.duration_s >= goal.final_s:
+                self._carrier = trial
+            return True
+        if trial.valid:
+            self._failed = min(load, self._failed or load)
+        elif load < (self._barrier or self._limits.top_pps * 2):
+            self._barrier = load
+            self._undersent = trial.validity is Validity.UNDERSENT
+            if not self._undersent:
+                self._warnings.append(f"no valid trial at {load:.0f} frames/s: {trial.reason}")
+        return False
+
+    # -- where to ask ------------------------------------------------------------------------------------------
+
+    def _capacity(self) -> float:
+        """A guess at the answer: what comes back of an overload, or the top itself."""
+        trial = self._ask(self._limits.top_pps, self._goal.search_s, AbortRule())
+        if self._judge(trial):
+            return self._limits.top_pps
+        sendable = trial.offered_pps * 0.995 if trial.validity is Validity.UNDERSENT else self._limits.top_pps
+        return max(self._limits.bottom_pps, min(trial.forwarded_pps, sendable))
+
+    def _bracket(self, load: float, duration: float) -> float:
+        """The highest load that passes trials of this duration, to the goal's width."""
+        low, step = 0.0, self._goal.width
+        while True:
+            if self._passes(load, duration):
+                low = load
+            elif load <= self._limits.bottom_pps:
+                raise _EndedError(f"even {load:.0f} frames/s do not meet the goal")
+            edges = [edge for edge in (self._failed, self._barrier) if edge is not None]
+            edge = min(edges) if edges else None
+            if low and low >= (self._limits.top_pps if edge is None else edge * (1 - self._goal.width)):
+                return low
+            load = self._next(low, load, edge, step)
+            step *= 2
+
+    def _next(self, low: float, load: float, edge: float | None, step: float) -> float:
+        if not low:
+            return max(self._limits.bottom_pps, load * (1 - min(step, 0.5)))
+        middle = self._limits.top_pps if edge is None else (low + edge) / 2
+        return min(low * (1 + step), middle)

@@ -1,0 +1,403 @@
+"""The store: what a run leaves on disk, and the writer that makes each trial durable before the next begins.
+
+    results/20250131T120000Z-rfc2544/
+        run.json                                the run: profile, testbed, fingerprint, state, warnings
+        trials/ results/ samples/               one folder a table, of Parquet parts
+            00000001-00000100.parquet           a part is named after the appends that it holds,
+            00000101-00000101.parquet           so a merged part says which others it replaces
+
+Whatever has its final name is complete: files are written under another name, synced, then renamed. After a
+crash between a merge and the removal of what it merged, readers take the widest parts, not those inside them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from nvbench import __version__
+from nvbench.errors import NotReadyError, StoreError
+from nvbench.metrics import (
+    SCHEMA_VERSION,
+    TABLES,
+    Frames,
+    LatencySummary,
+    LimitedBy,
+    ResultRow,
+    Sample,
+    Subject,
+    TrialRow,
+    flat,
+    schema,
+)
+from nvbench.trial import Counters, Latency, Trial
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = [
+    "LimitedBy",
+    "ResultRow",
+    "RunHeader",
+    "RunState",
+    "RunWriter",
+    "Sample",
+    "Subject",
+    "TrialRow",
+    "durable_file",
+    "latency_summary",
+    "live_parts",
+    "trial_row",
+]
+
+RUN_FILE = "run.json"
+MERGE_EVERY = 100
+"""Appends after which a table's single parts become one."""
+
+
+class RunState(StrEnum):
+    """How far a run got."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    BROKE = "broke"
+
+
+def latency_summary(latency: Latency) -> LatencySummary:
+    """The points that are kept of a distribution."""
+    points = (latency.percentile_us(percent) for percent in (50, 90, 99, 99.9))
+    return LatencySummary(latency.min_us(), *points, latency.max_us())
+
+
+def frames(counted: Counters) -> Frames:
+    """What is kept of counters."""
+    return Frames(
+        asked_frames=counted.offered + counted.late,
+        sent_frames=counted.sent,
+        late_frames=counted.late,
+        refused_frames=counted.refused,
+        received_frames=counted.received,
+        lost_frames=counted.lost,
+        duplicate_frames=counted.duplicate,
+        reordered_frames=counted.reordered,
+        foreign_frames=counted.foreign,
+        loss_ratio=counted.loss_ratio,
+    )
+
+
+def trial_row(subject: Subject, trial: Trial, *, purpose: str, simulated: bool = False) -> TrialRow:
+    """The row of `trial`; the writer names its run, and the trial itself where it has no name yet."""
+    pauses = trial.pauses
+    return TrialRow(
+        run_id="",
+        trial_id=trial.trial_id,
+        subject=subject,
+        purpose=purpose,
+        started_at=datetime.fromtimestamp(trial.started_at, UTC),
+        duration_s=trial.duration_s,
+        elapsed_s=trial.elapsed_s,
+        intended_pps=trial.intended_pps,
+        frames=frames(trial.total),
+        aborted=trial.aborted,
+        validity=trial.validity.name.lower(),
+        reason=trial.reason,
+        generator_pauses=pauses.generator_count,
+        generator_pause_max_us=pauses.generator_longest_us,
+        generator_pause_total_us=pauses.generator_total_us,
+        device_stall_max_us=pauses.device_longest_us,
+        device_stall_total_us=pauses.device_total_us,
+        refused_in_stall_frames=pauses.refused_in_stall,
+        send_delay_max_us=pauses.send_delay_max_us,
+        latency=latency_summary(trial.latency),
+        latency_histogram=trial.latency.histogram.encode() if trial.latency.bins else None,
+        simulated=simulated,
+        directions=tuple(frames(counted) for counted in trial.directions),
+    )
+
+
+def live_parts(folder: Path) -> list[Path]:
+    """A table's parts in order, without those that a wider part replaces.
+
+    Raises:
+        StoreError: A part in between is missing.
+    """
+    for _attempt in range(10):  # a listing may miss both sides of a merge that happens meanwhile
+        spans = []
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if span := re.fullmatch(r"(\d+)-(\d+)\.parquet", path.name):
+                spans.append((int(span[1]), -int(span[2]), path))
+        parts, covered, whole = [], 0, True
+        for first, minus_last, path in sorted(spans):
+            if -minus_last > covered:
+                whole = whole and first == covered + 1
+                parts.append(path)
+                covered = -minus_last
+        if whole:
+            return parts
+    raise StoreError("a part of this table is missing", place=str(folder), remedy="restore it from a copy")
+
+
+@contextlib.contextmanager
+def durable_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that appears under its name at the end, whole and on the disk, or not at all.
+
+    Raises:
+        StoreError: The disk is full, or does not take it for another reason.
+    """
+    draft = path.with_name(f".{path.name}.tmp")
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
+        if not isinstance(error, OSError):
+            raise
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise StoreError(
+            "the disk is full" if full else f"cannot write: {error.strerror or error}",
+            place=str(path.parent),
+            remedy="what was written until now is kept; "
+            + ("free some space and run again" if full else "see to that folder and run again"),
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _Table:
+    """A table being written: its folder of parts."""
+
+    def __init__(self, run: Path, name: str) -> None:
+        self.folder = run / name
+        self.name = name
+        self.appends = 0
+        self.folder.mkdir()
+
+    def append(self, tables: Iterable[pa.Table]) -> None:
+        """Make rows durable, as one part; they are there when this returns."""
+        self._write(tables, self.appends + 1, self.appends + 1)
+        self.appends += 1
+        if self.appends % MERGE_EVERY == 0:
+            self.merge([part for part in live_parts(self.folder) if len(set(part.stem.split("-"))) == 1])
+
+    def merge(self, parts: Sequence[Path]) -> None:
+        """Make one part of neighbours. Without space for it they stay as they are: nothing is lost."""
+        if len(parts) < 2:
+            return
+        first, last = (int(part.stem.split("-")[end]) for part, end in ((parts[0], 0), (parts[-1], 1)))
+        with contextlib.suppress(StoreError):
+            self._write(self._row_groups(parts), first, last)
+            for part in parts:
+                part.unlink(missing_ok=True)
+
+    def _row_groups(self, parts: Sequence[Path]) -> Iterator[pa.Table]:
+        import pyarrow as pa  # noqa: PLC0415
+        from pyarrow import dataset  # noqa: PLC0415
+
+        group: list[pa.RecordBatch] = []
+        for batch in dataset.dataset([str(part) for part in parts], schema(self.name)).to_batches():
+            group.append(batch)
+            if sum(member.nbytes for member in group) > 8 << 20:
+                yield pa.Table.from_batches(group)
+                group = []
+        if group:
+            yield pa.Table.from_batches(group)
+
+    def _write(self, tables: Iterable[pa.Table], first: int, last: int) -> None:
+        from pyarrow import parquet  # noqa: PLC0415
+
+        small = {} if last > first else {"use_dictionary": False, "write_statistics": False}
+        with (
+            durable_file(self.folder / f"{first:08d}-{last:08d}.parquet") as file,
+            parquet.ParquetWriter(file, schema(self.name), compression="zstd", **small) as writer,
+        ):
+            for table in tables:
+                writer.write_table(table)
+
+
+@dataclass(frozen=True, slots=True)
+class RunHeader:
+    """What is known of a run when it starts; `profile` and `testbed` are the resolved ones."""
+
+    profile_name: str
+    testbed_name: str
+    profile: Mapping[str, Any] = field(default_factory=dict)
+    testbed: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    quick: bool = False
+    simulated: bool = False
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    commands: Sequence[Sequence[str]] = ()
+    warnings: Sequence[str] = ()
+
+
+class RunWriter:
+    """Writes one run. As a context manager it ends the run: finished, interrupted or broke.
+
+    For one thread. A lock on the run's folder tells readers a run that goes on from a killed one.
+    """
+
+    def __init__(self, path: Path, record: dict[str, Any]) -> None:
+        self.path = path
+        self._record = record
+        self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):  # some network file systems lock no folders
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._tables = {name: _Table(path, name) for name in TABLES}
+        self._write_record()
+        _sync_folder(path.parent)
+
+    @classmethod
+    def create(cls, root: Path, header: RunHeader) -> RunWriter:
+        """Start a run in a new folder below `root`.
+
+        Raises:
+            NotReadyError: Nothing can be written there.
+        """
+        now = datetime.now(UTC)
+        run_id = f"{now:%Y%m%dT%H%M%SZ}-{re.sub(r'[^A-Za-z0-9._-]+', '-', header.profile_name)}"
+        path = None
+        try:
+            path = _new_folder(root, run_id)
+            record = {
+                "schema_version": SCHEMA_VERSION,
+                "run_id": path.name,
+                "state": RunState.RUNNING,
+                "started_at": now.isoformat(),
+                "finished_at": None,
+                "nvbench_version": __version__,
+            }
+            return cls(path, record | {name: getattr(header, name) for name in RunHeader.__slots__})
+        except (OSError, StoreError) as error:
+            if path:
+                shutil.rmtree(path, ignore_errors=True)
+            what = error.what if isinstance(error, StoreError) else error.strerror
+            raise NotReadyError(
+                f"results cannot be written here: {what}",
+                place=str(root),
+                remedy="make it writable, or choose another folder with --results",
+            ) from error
+
+    @property
+    def run_id(self) -> str:
+        """The run's name, which is its folder's."""
+        return str(self._record["run_id"])
+
+    def append_trial(self, row: TrialRow) -> str:
+        """Make a trial durable; its name, given here if it has none yet."""
+        trial_id = row.trial_id or f"t{self._tables['trials'].appends + 1:05d}"
+        self._append("trials", replace(row, run_id=self.run_id, trial_id=trial_id))
+        return trial_id
+
+    def append_result(self, row: ResultRow) -> None:
+        """Make a result durable."""
+        self._append("results", replace(row, run_id=self.run_id))
+
+    def append_samples(self, trial_id: str, samples: Iterable[Sample]) -> None:
+        """Make a trial's samples durable, all at once; however many, they are not held in memory."""
+        remaining = iter(samples)
+        chunks = iter(lambda: list(itertools.islice(remaining, 8192)), [])
+        if first := next(chunks, None):
+            chunks = itertools.chain([first], chunks)
+            self._tables["samples"].append(self._sample_table(trial_id, chunk) for chunk in chunks)
+
+    def warn(self, text: str) -> None:
+        """Keep a warning with the run, once."""
+        if text not in self._record["warnings"]:
+            self._note("warnings", [*self._record["warnings"], text])
+
+    def note_commands(self, *commands: Sequence[str]) -> None:
+        """Keep commands that were run on the bench, each as its argv."""
+        self._note("commands", [*self._record["commands"], *commands])
+
+    def note_fingerprint(self, facts: Mapping[str, Any]) -> None:
+        """Keep what was found out about the bench; a fact known before is replaced."""
+        self._note("fingerprint", {**self._record["fingerprint"], **facts})
+
+    def finish(self, state: RunState = RunState.FINISHED) -> None:
+        """End the run: one part a table, and its last state. Once ended, it stays as it is."""
+        if self._record["finished_at"]:
+            return
+        for table in self._tables.values():
+            table.merge(live_parts(table.folder))
+        self._record["finished_at"] = datetime.now(UTC).isoformat()
+        self._note("state", state)
+        os.close(self._lock)
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.finish()
+            return
+        stopped = issubclass(kind, KeyboardInterrupt | SystemExit)
+        with contextlib.suppress(StoreError):  # the error on its way says more
+            self.finish(RunState.INTERRUPTED if stopped else RunState.BROKE)
+
+    def _append(self, table: str, row: TrialRow | ResultRow) -> None:
+        import pyarrow as pa  # noqa: PLC0415
+
+        self._tables[table].append([pa.Table.from_pylist([flat(row)], schema(table))])
+
+    def _sample_table(self, trial_id: str, samples: Sequence[Sample]) -> pa.Table:
+        import pyarrow as pa  # noqa: PLC0415
+
+        columns: dict[str, list[Any]] = {
+            "run_id": [self.run_id] * len(samples),
+            "trial_id": [trial_id] * len(samples),
+            "time": [round(sample.time * 1e6) for sample in samples],
+        }
+        for name in ("source", "metric", "value", "unit"):
+            columns[name] = [getattr(sample, name) for sample in samples]
+        return pa.Table.from_pydict(columns, schema("samples"))
+
+    def _note(self, key: str, value: Any) -> None:
+        self._record[key] = value
+        self._write_record()
+
+    def _write_record(self) -> None:
+        text = json.dumps(self._record, indent=2, default=_plain)
+        with durable_file(self.path / RUN_FILE) as file:
+            file.write(text.encode() + b"\n")
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for count in itertools.count(1):
+        with contextlib.suppress(FileExistsError):
+            path = root / (name if count == 1 else f"{name}-{count}")
+            path.mkdir()
+            return path
+    raise AssertionError
+
+
+def _plain(value: object) -> object:
+    """What JSON has no word for, in one that it has."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, set | frozenset | tuple) else str(value)

@@ -1,0 +1,280 @@
+"""A testbed: which hosts, ports and cores are on the bench. Names only; nothing is touched here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+
+from nvbench.faults import Fault, did_you_mean, faults, refuse
+from nvbench.yamlfile import Document, locate, packaged, parse
+
+PACKAGE = "nvbench.profiles.testbeds"
+LOCAL = "local"
+
+
+class Model(BaseModel):
+    """Frozen, strict, and knows no keys but its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _form(pattern: str, like: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"must be {like}, not {text!r}")
+        return text
+
+    return AfterValidator(check)
+
+
+def _auto(value: object) -> object:
+    if value is None:
+        raise ValueError("must be `auto` or name cores, not null")
+    return None if value == "auto" else value
+
+
+def _auto_list(value: object) -> object:
+    value = _auto(value)
+    if isinstance(value, list):
+        if any(value.count(core) > 1 for core in value):
+            raise ValueError("names a core twice")
+        return tuple(value)
+    if isinstance(value, str):
+        raise ValueError(f"must be `auto` or a list of cores, not {value!r}")
+    return (value,) if isinstance(value, int) else value
+
+
+def _tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Core = Annotated[int, Field(ge=0, le=65535)]
+Cores = Annotated[Annotated[tuple[Core, ...], Field(min_length=1)] | None, BeforeValidator(_auto_list)]
+HostName = Annotated[str, _form(r"[A-Za-z][A-Za-z0-9_-]{0,62}", "a word such as `switch`")]
+PciAddress = Annotated[
+    str, _form(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]", "like 0000:3b:00.0")
+]
+DeviceString = Annotated[str, _form(r"[a-z][\w.:-]*(,[\w.-]+=[^\s,\"']+)*", "like net_name0,key=value")]
+Numa = Annotated[int, Field(ge=0, le=1023)]
+
+
+class Machine(Model):
+    """A host of the bench.
+
+    Attributes:
+        address: `local`, or `[user@]host` for SSH.
+        port: SSH port.
+        key: SSH key file; None: what the user's SSH agent and configuration offer.
+    """
+
+    address: Annotated[str, _form(r"([A-Za-z_][\w.-]*@)?[A-Za-z0-9][\w.:-]*", "`local` or user@host")]
+    port: int = Field(default=22, ge=1, le=65535)
+    key: str | None = None
+
+    @property
+    def local(self) -> bool:
+        """Whether it is this machine."""
+        return self.address == LOCAL
+
+    @property
+    def ssh(self) -> tuple[str, int]:
+        """What tells one machine from another."""
+        return self.address, self.port
+
+
+class PortWiring(Model):
+    """One end of a link: exactly one of the three.
+
+    Attributes:
+        pci: PCI address of a physical port.
+        vdev: A DPDK device string, such as `net_af_packet0,iface=veth0`.
+        vhost_user: A virtual link to the port of the same number on the other side.
+    """
+
+    pci: PciAddress | None = None
+    vdev: DeviceString | None = None
+    vhost_user: bool = False
+
+    @model_validator(mode="after")
+    def _one(self) -> PortWiring:
+        if sum((self.pci is not None, self.vdev is not None, self.vhost_user)) != 1:
+            raise ValueError("a port is exactly one of pci, vdev and `vhost_user: true`")
+        return self
+
+    @property
+    def device(self) -> str | None:
+        """The device as DPDK is told of it; None for a virtual link, whose device is made with it."""
+        return self.pci.lower() if self.pci is not None else self.vdev
+
+
+Ports = Annotated[tuple[PortWiring, ...], BeforeValidator(_tuple)]
+
+
+class GeneratorSide(Model):
+    """Where the generator runs and what it sends through; cores are None for auto."""
+
+    host: HostName = LOCAL
+    cores: Cores = None
+    housekeeping_core: Annotated[Core | None, BeforeValidator(_auto)] = None
+    ports: Ports = ()
+    numa: Numa | None = None
+
+
+class SwitchSide(Model):
+    """Where the switch runs and what it forwards between; cores are None for auto.
+
+    Attributes:
+        socket_memory_mb: Hugepage memory of the switch.
+        ovs: Prefix under which OVS is installed.
+    """
+
+    host: HostName = LOCAL
+    pmd_cores: Cores = None
+    housekeeping_core: Annotated[Core | None, BeforeValidator(_auto)] = None
+    ports: Ports = ()
+    numa: Numa | None = None
+    socket_memory_mb: int = Field(default=1024, ge=64, le=1 << 20)
+    ovs: Annotated[str, _form(r"/[^\s\"']*", "an absolute path")] = "/usr"
+
+
+class Testbed(Model):
+    """What is on the bench.
+
+    Attributes:
+        link_gbps: Speed of the links; None: the profile's.
+        simulated: Nothing real is on it, and nothing is needed.
+        hosts: The machines by name.
+    """
+
+    __test__ = False  # not a class of tests
+
+    name: Annotated[str, _form(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "a word, as it names files")]
+    description: str = ""
+    link_gbps: float | None = Field(default=None, gt=0, le=10_000)
+    simulated: bool = False
+    hosts: dict[HostName, Machine] = Field(
+        default_factory=lambda: {LOCAL: Machine(address=LOCAL)}, min_length=1
+    )
+    generator: GeneratorSide = GeneratorSide()
+    switch: SwitchSide = SwitchSide()
+    _document: Document = PrivateAttr(default_factory=lambda: Document("", {}))
+
+    @property
+    def generator_host(self) -> Machine:
+        """The generator's machine."""
+        return self.hosts[self.generator.host]
+
+    @property
+    def switch_host(self) -> Machine:
+        """The switch's machine."""
+        return self.hosts[self.switch.host]
+
+    @property
+    def one_host(self) -> bool:
+        """Whether generator and switch share a machine."""
+        near, far = (self.hosts.get(side.host) for side in (self.generator, self.switch))
+        return near is far or (near is not None and far is not None and near.ssh == far.ssh)
+
+    @property
+    def virtual(self) -> bool:
+        """Whether all links are virtual ones between generator and switch."""
+        return bool(self.generator.ports) and all(port.vhost_user for port in self.generator.ports)
+
+    def place(self, *path: str | int) -> str:
+        """Where in its file a value was written."""
+        return self._document.place(path) or self.name
+
+    def resolved(self) -> dict[str, Any]:
+        """All that is on it, defaults filled in, as plain JSON values; cores are null for auto."""
+        return self.model_dump(mode="json")
+
+
+def load_testbed(name_or_path: str) -> Testbed:
+    """A packaged testbed by name, or one of the reader's own by path.
+
+    Raises:
+        UsageError: There is none, or it has faults; lists all of them.
+    """
+    return read_testbed(*locate("testbed", PACKAGE, name_or_path))
+
+
+def read_testbed(name: str, data: bytes) -> Testbed:
+    """A testbed from the bytes of a file of that name.
+
+    Raises:
+        UsageError: It has faults; lists all of them.
+    """
+    document = parse(data, name)
+    try:
+        testbed = Testbed.model_validate(document.value)
+    except ValidationError as error:
+        refuse(document.lines(faults(error, Testbed)))
+    lines = document.lines([*_host_faults(testbed), *_port_faults(testbed), *_wiring_faults(testbed)])
+    if lines:
+        refuse(lines)
+    testbed._document = document
+    return testbed
+
+
+def packaged_testbeds() -> dict[str, str]:
+    """Names and descriptions of the testbeds that come with nvbench."""
+    return {name: load_testbed(name).description for name in packaged(PACKAGE)}
+
+
+def _host_faults(testbed: Testbed) -> Iterator[Fault]:
+    for name, host in testbed.hosts.items():
+        for option in {"port", "key"} & host.model_fields_set:
+            if host.local:
+                yield Fault(("hosts", name, option), "means nothing for this machine", "drop it")
+    for side, host_name in (("generator", testbed.generator.host), ("switch", testbed.switch.host)):
+        if host_name not in testbed.hosts:
+            remedy = did_you_mean(host_name, testbed.hosts) or f"there are {', '.join(testbed.hosts)}"
+            yield Fault((side, "host"), f"no host is called {host_name!r}", remedy)
+
+
+def _port_faults(testbed: Testbed) -> Iterator[Fault]:
+    used: dict[tuple[str, str], str] = {}
+    sides = (("generator", testbed.generator), ("switch", testbed.switch))
+    for side, section in sides:
+        count = len(section.ports)
+        if testbed.simulated and count:
+            yield Fault((side, "ports"), "a simulated testbed has no ports", "drop them")
+        elif not testbed.simulated and count != 2:
+            yield Fault((side, "ports"), f"needs two ports, has {count}")
+        host = testbed.hosts.get(section.host)
+        for index, port in enumerate(section.ports):
+            if host is None or port.device is None:
+                continue
+            device = port.device.partition(",")[0]
+            # Two programs may each have a virtual device of the same name; a PCI device is there once.
+            key = (host.address if port.pci else f"{side} {host.address}", device)
+            if key in used:
+                yield Fault((side, "ports", index), f"{device} is {used[key]} already")
+            used[key] = f"{side}.ports.{index}"
+
+
+def _wiring_faults(testbed: Testbed) -> Iterator[Fault]:
+    pairs = zip(testbed.generator.ports, testbed.switch.ports, strict=False)
+    for index, (near, far) in enumerate(pairs):
+        if near.vhost_user != far.vhost_user:
+            side, other = ("switch", "generator") if near.vhost_user else ("generator", "switch")
+            what = f"the other end, {other}.ports.{index}, is a vhost_user port"
+            yield Fault((side, "ports", index), what, "make both ends vhost_user, or neither")
+        elif near.vhost_user and not testbed.one_host:
+            what = "a vhost_user link needs generator and switch on one host"
+            yield Fault(("switch", "host"), what, f"set it to {testbed.generator.host}")
+    if len({port.vhost_user for port in testbed.switch.ports}) == 2:
+        what = "mixes vhost_user and other ports"
+        yield Fault(("switch", "ports"), what, "make all of them one or the other")

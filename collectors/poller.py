@@ -1,0 +1,64 @@
+"""Was the switch's polling thread there all the time? What the host says: run-queue waits and stolen time.
+
+A PMD thread that the host takes off its core for 5 ms lets thousands of frames be refused while its own counters
+show no drop. Linux counts how long a runnable thread waited (/proc/PID/task/TID/schedstat, second field, ns) and how
+long the hypervisor kept a virtual core (/proc/stat, steal, in ticks of 10 ms).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nvbench.fingerprint import steal_ticks
+from nvbench.hosts import Host
+
+TICK_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """Time for which the polling threads were not running although they wanted to.
+
+    Attributes:
+        waited_s: Waiting for a core that another task had, all polling threads together.
+        stolen_s: While the hypervisor had the core.
+    """
+
+    waited_s: float = 0.0
+    stolen_s: float = 0.0
+
+    @property
+    def total_s(self) -> float:
+        """Both together."""
+        return self.waited_s + self.stolen_s
+
+
+class PollerWatch:
+    """Watches the polling threads of one process."""
+
+    def __init__(self, host: Host, pid: int | None, cores: tuple[int, ...]) -> None:
+        self._host = host
+        self._cores = cores
+        self._schedstats = [] if pid is None else _polling_threads(host, pid)
+        self._waited, self._stolen = self._totals()
+
+    def absence(self) -> Absence:
+        """What was missed since the last call."""
+        waited, stolen = self._totals()
+        found = Absence((waited - self._waited) / 1e9, (stolen - self._stolen) * TICK_S)
+        self._waited, self._stolen = waited, stolen
+        return found
+
+    def _totals(self) -> tuple[int, int]:
+        texts = [self._host.read(path) or "" for path in self._schedstats]
+        waited = sum(int(text.split()[1]) for text in texts if text)
+        ticks = steal_ticks(self._host.read("/proc/stat") or "") if self._schedstats else {}
+        return waited, sum(ticks.get(core, 0) for core in self._cores)
+
+
+def _polling_threads(host: Host, pid: int) -> list[str]:
+    threads = host.run(["ls", f"/proc/{pid}/task"], check=False).stdout.split()
+    folders = [f"/proc/{pid}/task/{thread}" for thread in threads]
+    return [
+        f"{folder}/schedstat" for folder in folders if (host.read(f"{folder}/comm") or "").startswith("pmd")
+    ]

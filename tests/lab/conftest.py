@@ -1,0 +1,45 @@
+"""Lab tests use the real switch and the real generator; they leave the machine as they found it."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+NEEDS = ("ovs-vsctl", "dpdk-testpmd", "gcc", "pkg-config", "ip")
+
+
+def pytest_collection_modifyitems(items):
+    lacking = [name for name in NEEDS if shutil.which(name) is None]
+    reason = "needs root" if os.geteuid() else f"needs {', '.join(lacking)}" if lacking else ""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.lab)
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def traces() -> dict[str, object]:
+    """What a run could leave behind."""
+    processes = subprocess.run(
+        ["ps", "-eo", "stat=,args="], capture_output=True, text=True, check=True
+    ).stdout
+    ours = ("ovs-vswitchd", "ovsdb-server", "dpdk-testpmd", "nvgen-")
+    state = Path("/run/nvbench")
+    return {
+        "hugepages": Path("/proc/sys/vm/nr_hugepages").read_text(),
+        "links": sorted(os.listdir("/sys/class/net")),
+        "state": sorted(entry.name for entry in state.glob("*") if entry.suffix != ".lock"),
+        "processes": sorted(
+            line for line in processes.splitlines() if any(name in line for name in ours) and line[0] != "Z"
+        ),
+    }
+
+
+@pytest.fixture
+def as_found():
+    """Fails the test if it leaves the machine other than it was."""
+    before = traces()
+    yield
+    assert traces() == before

@@ -1,0 +1,427 @@
+"""The real nvgen on DPDK's software devices; a dpdk-testpmd in io mode is the wire between its ports.
+
+The machine may be shared and noisy: no assertion on absolute times but generous ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nvbench.errors import GeneratorError
+from nvbench.generators.base import Layout, Port
+from nvbench.generators.nvgen import Nvgen, NvgenCommand, build
+from nvbench.hosts.local import LocalHost
+from nvbench.traffic import Direction, FlowField, Traffic
+from nvbench.trial import AbortRule, Trial, Validity
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.skipif(not shutil.which("dpdk-testpmd"), reason="needs dpdk-testpmd"),
+]
+
+HOST = LocalHost()
+HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
+PAGES = 160  # of 2 MiB: nvgen and the wire, 128 MB each, and some room
+NO_ABORT = AbortRule()
+NULL = (
+    Port(("--vdev", "net_null0,no-rx=1"), "net_null0"),
+    Port(("--vdev", "net_null1,no-rx=1"), "net_null1"),
+)
+
+
+@pytest.fixture(scope="session")
+def binary(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return build(HOST, str(tmp_path_factory.mktemp("built")))
+
+
+@pytest.fixture(scope="module")
+def hugepages() -> Iterator[None]:
+    """Enough free ones; what was added goes again, unless somebody else changed the number since."""
+
+    def free() -> int:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("HugePages_Free"))
+
+    found = int(HUGEPAGES.read_text())
+    wanted = found + max(0, PAGES - free())
+    if wanted != found:
+        HUGEPAGES.write_text(str(wanted))
+    if free() < PAGES:
+        pytest.skip("no hugepages to be had")
+    yield
+    if wanted != found and int(HUGEPAGES.read_text()) == wanted:
+        HUGEPAGES.write_text(str(found))
+
+
+@contextmanager
+def null_generator(binary: str, *, ports: tuple[Port, Port] = NULL) -> Iterator[Nvgen]:
+    layout = Layout(ports=ports, cores=(0,), hugepages=False, memory_mb=128)
+    generator = Nvgen.start(
+        HOST,
+        layout,
+        binary=binary,
+        housekeeping_core=os.cpu_count() - 1,  # type: ignore[operator]
+        file_prefix=f"nvtest{os.getpid()}n",
+    )
+    try:
+        generator.ready()
+        yield generator
+    finally:
+        generator.close()
+
+
+class Wire:
+    """A generator, and a dpdk-testpmd that carries frames between its two ports."""
+
+    def __init__(self, binary: str, folder: Path, cores: tuple[int, ...] = (0,), queues: int = 1) -> None:
+        paths = [folder / "a.sock", folder / "b.sock"]
+        ports = tuple(
+            Port(
+                (
+                    "--vdev",
+                    f"net_virtio_user{i},path={path},server=1,queues={queues},queue_size=1024",
+                ),
+                f"net_virtio_user{i}",
+            )
+            for i, path in enumerate(paths)
+        )
+        layout = Layout(ports=(ports[0], ports[1]), cores=cores, queues=queues, memory_mb=128)
+        prefix = f"nvtest{os.getpid()}"
+        self.generator = Nvgen.start(
+            HOST, layout, binary=binary, housekeeping_core=0, file_prefix=f"{prefix}g"
+        )
+        deadline = time.monotonic() + 10
+        while not all(path.exists() for path in paths[:1]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        vhosts = [f"net_vhost{i},iface={path},client=1,queues={queues}" for i, path in enumerate(paths)]
+        self.testpmd = subprocess.Popen(
+            [
+                *(
+                    "dpdk-testpmd",
+                    "-l",
+                    "0,1",
+                    "--in-memory",
+                    "--single-file-segments",
+                    "--socket-mem",
+                    "128",
+                ),
+                *("--no-pci", "--no-telemetry", "--file-prefix", f"{prefix}w"),
+                *("--vdev", vhosts[0], "--vdev", vhosts[1], "--", "--forward-mode=io", "--auto-start"),
+                *("--nb-cores=1", "--total-num-mbufs=16384", f"--rxq={queues}", f"--txq={queues}"),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            self.generator.ready(20)
+            time.sleep(0.5)  # testpmd starts forwarding after the connection
+        except BaseException:
+            self.close()
+            raise
+
+    def cut(self) -> None:
+        self.testpmd.kill()
+        self.testpmd.wait()
+
+    def close(self) -> None:
+        self.cut()
+        self.generator.close()
+
+
+@pytest.fixture(scope="module")
+def wire(binary: str, hugepages: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
+    wire = Wire(binary, tmp_path_factory.mktemp("wire"))
+    yield wire
+    wire.close()
+
+
+def calm(generator: Nvgen, load_pps: float, duration_s: float = 0.5) -> Trial:
+    """A trial that nobody disturbed, or the last of some."""
+    trial = generator.trial(load_pps, duration_s, NO_ABORT)
+    for _ in range(9):
+        if trial.valid and trial.total.lost + trial.total.refused == 0:
+            break
+        trial = generator.trial(load_pps, duration_s, NO_ABORT)
+    return trial
+
+
+def test_built_once(binary: str, tmp_path: Path) -> None:
+    assert Path(binary).stat().st_mode & 0o100
+    assert build(HOST, str(Path(binary).parent)) == binary
+
+
+@pytest.mark.parametrize("load_pps", [1e3, 1e4, 1e5, 1e6])
+def test_pacing(binary: str, load_pps: float) -> None:
+    with null_generator(binary) as generator:
+        generator.configure(Traffic(64))
+        best = 1.0
+        for _ in range(5):
+            trial = generator.trial(load_pps, 1.0, NO_ABORT)
+            total = trial.total
+            assert total.offered + total.late == load_pps
+            assert trial.elapsed_s == pytest.approx(1.0, rel=2e-4)
+            best = min(best, abs(trial.offered_pps / load_pps - 1))
+        assert best < 0.02
+
+
+def test_the_clock_is_the_kernels(binary: str) -> None:
+    """A trial takes as long by CLOCK_MONOTONIC as it says; live events come all the while."""
+    with null_generator(binary) as generator:
+        generator.configure(Traffic(64))
+        lives: list[float] = []
+        began = time.monotonic()
+        trial = generator.trial(1e4, 2.0, NO_ABORT, lambda live: lives.append(live.elapsed_s))
+        took = time.monotonic() - began
+        assert 2.0 <= took < 2.6
+        assert trial.elapsed_s == pytest.approx(2.0, rel=2e-4)
+        assert len(lives) >= 15
+        assert lives == sorted(lives)
+        assert abs(trial.started_at + took - time.time()) < 0.5
+
+
+def test_flat_out(binary: str) -> None:
+    with null_generator(binary) as generator:
+        generator.configure(Traffic(64))
+        trial = generator.trial(1e9, 0.5, NO_ABORT)
+        assert trial.elapsed_s == pytest.approx(0.5, rel=1e-3)
+        assert trial.total.offered + trial.total.late == 5e8
+        assert trial.validity is Validity.UNDERSENT
+
+
+def test_total_loss_ends_early(binary: str) -> None:
+    """net_null returns nothing: silence counts as loss."""
+    with null_generator(binary) as generator:
+        generator.configure(Traffic(64))
+        trial = generator.trial(1e4, 10.0, AbortRule(100))
+        assert trial.aborted
+        assert trial.elapsed_s < 2.0
+        assert trial.total.lost > 100
+
+
+@pytest.mark.parametrize("traffic", [Traffic(64), Traffic(1518), Traffic(128, vlan=7)], ids=str)
+def test_no_loss_through_a_wire(wire: Wire, traffic: Traffic) -> None:
+    wire.generator.configure(traffic)
+    wire.generator.learn()
+    trial = calm(wire.generator, 1e5)
+    total = trial.total
+    assert total.lost == 0
+    assert total.duplicate == total.reordered == total.foreign == 0
+    assert total.offered + total.late == 50_000
+    assert trial.latency.count == total.received
+    assert 0.1 < (trial.latency.min_us() or 0) < 10_000
+
+
+def test_both_directions_and_live_changes(wire: Wire) -> None:
+    for load_pps, frame_bytes, flows in ((1e4, 64, 1), (5e4, 512, 1000), (2e4, 64, 7)):
+        wire.generator.configure(
+            Traffic(
+                frame_bytes,
+                flows=flows,
+                vary=(FlowField.IP_SRC, FlowField.UDP_SRC),
+                direction=Direction.BIDIRECTIONAL,
+            )
+        )
+        trial = calm(wire.generator, load_pps)
+        assert len(trial.directions) == 2
+        assert [d.offered + d.late for d in trial.directions] == [load_pps / 2] * 2
+        assert trial.total.lost == 0
+        assert trial.total.received > load_pps * 0.8
+
+
+def test_trials_follow_each_other_quickly(wire: Wire) -> None:
+    wire.generator.configure(Traffic(64))
+    took = []
+    for _ in range(10):
+        began = time.monotonic()
+        wire.generator.trial(1e5, 0.1, NO_ABORT)
+        took.append(time.monotonic() - began - 0.1)
+    assert sorted(took)[2] < 0.15
+
+
+def test_frames_that_vary_have_right_checksums(binary: str, tmp_path: Path) -> None:
+    scapy = pytest.importorskip("scapy.all")
+    capture = tmp_path / "out.pcap"
+    ports = (
+        Port(("--vdev", f"net_pcap0,tx_pcap={capture},rx_iface=lo"), "net_pcap0"),
+        Port(("--vdev", "net_null1,no-rx=1"), "net_null1"),
+    )
+    vary = (FlowField.IP_SRC, FlowField.IP_DST, FlowField.UDP_DST, FlowField.MAC_SRC)
+    with null_generator(binary, ports=ports) as generator:
+        generator.configure(Traffic(128, flows=300, vary=vary, vlan=9))
+        trial = generator.trial(1e4, 0.1, NO_ABORT)
+    frames = scapy.rdpcap(str(capture))
+    assert len(frames) == trial.total.sent
+    for i, frame in enumerate(frames):
+        assert len(frame) == 124
+        assert frame[scapy.Dot1Q].vlan == 9
+        sent = frame[scapy.IP].chksum
+        del frame[scapy.IP].chksum
+        rebuilt = frame.__class__(bytes(frame))
+        assert rebuilt[scapy.IP].chksum == sent
+        assert frame[scapy.IP].src == f"198.18.{i % 300 // 256}.{i % 300 % 256}"
+        assert frame[scapy.UDP].dport == 7 + i % 300
+    assert len({frame[scapy.IP].dst for frame in frames}) == min(300, len(frames))
+
+
+def spoken(binary: str) -> subprocess.Popen[str]:
+    layout = Layout(ports=NULL, cores=(0,), hugepages=False, memory_mb=128)
+    command = NvgenCommand(binary, layout, 0, f"nvtest{os.getpid()}s")
+    return subprocess.Popen(
+        command.argv,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        bufsize=1,
+    )
+
+
+START = {"cmd": "start", "trial": 1, "rate_pps": 1000, "duration_s": 60}
+
+
+def frame_of(traffic: Traffic) -> dict[str, Any]:
+    return {
+        **{
+            "tx_port": 0,
+            "rx_port": 1,
+            "frame": "02" * 12 + "0800" + "45" + "00" * (traffic.frame_bytes - 19),
+        },
+        **{"ipv4_offset": 14, "stamp_offset": 42, "flows": 1, "fields": []},
+    }
+
+
+def ask(process: subprocess.Popen[str], command: object) -> dict[str, Any]:
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write((command if isinstance(command, str) else json.dumps(command)) + "\n")
+    return dict(json.loads(process.stdout.readline()))
+
+
+def test_nonsense_is_answered_and_survived(binary: str) -> None:
+    process = spoken(binary)
+    assert process.stdout
+    try:
+        assert json.loads(process.stdout.readline())["event"] == "ready"
+        for nonsense in (
+            "{bad",
+            "[]",
+            "7",
+            {"cmd": "dance"},
+            {"cmd": "stop"},
+            START,
+            {"cmd": "configure"},
+            {"cmd": "configure", "streams": [{"tx_port": 0}]},
+            {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "tx_port": 5}]},
+            {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "frame": "zz"}]},
+            {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "stamp_offset": 4000}]},
+            {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "fields": [{"offset": 99}]}]},
+        ):
+            assert ask(process, nonsense)["event"] == "error", nonsense
+        assert ask(process, {"cmd": "configure", "streams": [frame_of(Traffic(64))]})["event"] == "configured"
+        assert ask(process, {**START, "rate_pps": 0})["event"] == "error"
+        assert ask(process, {**START, "duration_s": "long"})["event"] == "error"
+        assert ask(process, START)["event"] == "started"
+        process.stdin.write('{"cmd": "stop"}\n')  # type: ignore[union-attr]
+        while (event := json.loads(process.stdout.readline()))["event"] != "done":
+            pass
+        assert event["aborted"] is True
+        assert ask(process, START)["event"] == "started"
+        process.stdin.close()  # type: ignore[union-attr]
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it(binary: str, number: signal.Signals) -> None:
+    process = spoken(binary)
+    assert process.stdout
+    try:
+        process.stdout.readline()
+        ask(process, {"cmd": "configure", "streams": [frame_of(Traffic(64))]})
+        assert ask(process, START)["event"] == "started"
+        process.send_signal(number)
+        assert process.wait(5) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+PARENT = """
+import subprocess, sys, time
+child = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE)
+print(child.pid, child.stdout.readline()[:10], flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_death_of_its_parent_stops_it(binary: str) -> None:
+    layout = Layout(ports=NULL, cores=(0,), hugepages=False, memory_mb=128)
+    argv = NvgenCommand(binary, layout, 0, f"nvtest{os.getpid()}p").argv
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, *argv], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert parent.stdout
+    child = int(parent.stdout.readline().split()[0])
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    deadline = time.monotonic() + 5
+    while Path(f"/proc/{child}/stat").exists() and time.monotonic() < deadline:
+        if Path(f"/proc/{child}/stat").read_text().split()[2] == "Z":
+            break
+        time.sleep(0.05)
+    else:
+        if Path(f"/proc/{child}").exists():
+            os.kill(child, signal.SIGKILL)
+            pytest.fail("nvgen outlived its parent")
+
+
+def test_a_missing_device_is_named(binary: str) -> None:
+    ports = (NULL[0], Port((), "net_none9"))
+    layout = Layout(ports=ports, cores=(0,), hugepages=False, memory_mb=128)
+    generator = Nvgen.start(
+        HOST, layout, binary=binary, housekeeping_core=0, file_prefix=f"nvtest{os.getpid()}m"
+    )
+    with pytest.raises(GeneratorError, match="net_none9: there is no such device"):
+        generator.ready()
+    generator.close()
+
+
+def test_two_workers_and_queues(binary: str, hugepages: None, tmp_path: Path) -> None:
+    wire = Wire(binary, tmp_path, cores=(0, 1), queues=2)
+    try:
+        wire.generator.configure(Traffic(64, flows=10, direction=Direction.BIDIRECTIONAL))
+        trial = wire.generator.trial(2e4, 1.0, NO_ABORT)
+        assert [d.offered + d.late for d in trial.directions] == [20_000] * 2
+        assert trial.total.received > 0.5 * trial.total.sent
+        assert trial.total.duplicate == 0
+    finally:
+        wire.close()
+
+
+def test_a_cut_wire_ends_a_trial_early(binary: str, hugepages: None, tmp_path: Path) -> None:
+    wire = Wire(binary, tmp_path)
+    try:
+        wire.generator.configure(Traffic(64))
+        wire.cut()
+        trial = wire.generator.trial(1e4, 10.0, AbortRule(50))
+        assert trial.aborted
+        assert trial.elapsed_s < 3.0
+        assert trial.total.lost + trial.total.refused > 50
+    finally:
+        wire.close()

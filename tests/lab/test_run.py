@@ -1,0 +1,150 @@
+"""The main job on the real switch: true numbers, and nothing left behind however it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import nvbench
+
+pytestmark = pytest.mark.usefixtures("as_found")
+
+ONE_CASE = ("-s", "traffic.frame_bytes=512", "-s", "datapath.queues=1")
+NVBENCH = (sys.executable, "-m", "nvbench")
+POLICER_BITS = 100_000_000
+"""ingress_policing_rate 100000 kbit/s."""
+
+
+def command(results: Path, *words: str) -> list[str]:
+    return [*NVBENCH, "run", "10ge-forwarding", "--quick", "--results", str(results), *words]
+
+
+def run(results: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(results, *words), capture_output=True, text=True, timeout=300, check=False)
+
+
+def only_run(results: Path) -> Path:
+    (path,) = (entry for entry in results.iterdir() if entry.is_dir())
+    return path
+
+
+def start(results: Path, *words: str) -> subprocess.Popen[str]:
+    """A run that has stored its first trial through the switch."""
+    child = subprocess.Popen(
+        command(results, *ONE_CASE, "-s", "tests.throughput.final_s=30", *words),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if child.poll() is None and results.exists() and len(list(results.glob("*/trials/*.parquet"))) >= 2:
+            return child
+        if child.poll() is not None:
+            pytest.fail(f"ended early: {child.communicate()[1]}")
+        time.sleep(0.05)
+    child.kill()
+    pytest.fail("no trial within a minute")
+
+
+def clock_ratio() -> float:
+    """DPDK's clock against true seconds: OVS's policer runs on DPDK's clock, which is rounded to 10 MHz."""
+    import re
+
+    text = Path("/proc/cpuinfo").read_text()
+    assert re.search(r"^flags.*\bconstant_tsc\b", text, re.MULTILINE)
+    return 1.0
+
+
+def test_a_run_from_start_to_table(tmp_path):
+    done = run(tmp_path, "-s", "traffic.frame_bytes=1518", "-s", "datapath.queues=2")
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "1518" in done.stdout
+    assert str(only_run(tmp_path)) in done.stdout.replace("\n", "")
+    results = nvbench.open_results(only_run(tmp_path))
+    throughput, latency = results.results().to_pylist()
+    assert throughput["rate_pps"] > 10_000
+    assert throughput["ceiling_pps"] > throughput["rate_pps"]
+    assert throughput["quick"] is True
+    assert throughput["simulated"] is False
+    assert 0 < latency["latency_min_us"] <= latency["latency_p50_us"] <= latency["latency_max_us"]
+    record = json.loads((only_run(tmp_path) / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert record["fingerprint"]["hosts"]["local"]["versions"]["ovs"]
+    assert any("ovs-vswitchd" in word for argv in record["commands"] for word in argv)
+    for trial in results.trials().to_pylist():
+        assert trial["asked_frames"] == trial["sent_frames"] + trial["late_frames"] + trial["refused_frames"]
+        assert trial["lost_frames"] == max(0, trial["sent_frames"] - trial["received_frames"])
+    metrics = set(results.samples().column("metric").to_pylist())
+    assert {"processing_cycles", "idle_cycles", "rx_packets", "tx_dropped"} <= metrics
+
+
+def test_interrupted_it_cleans_up_keeps_what_it_measured_and_says_so(tmp_path):
+    child = start(tmp_path)
+    child.send_signal(signal.SIGINT)
+    _, complaint = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert complaint.rstrip().splitlines()[-1].startswith("nvbench: interrupted")
+    assert "Traceback" not in complaint
+    assert nvbench.open_results(only_run(tmp_path)).trials().num_rows >= 2
+
+
+def test_killed_it_stops_sending_and_clean_removes_the_rest(tmp_path):
+    child = start(tmp_path)
+    child.kill()
+    child.communicate(timeout=60)
+    time.sleep(1)
+    generators = subprocess.run(["pgrep", "-f", "nvgen-"], capture_output=True, check=False)
+    assert generators.returncode == 1, "the generator outlived its master"
+    done = subprocess.run([*NVBENCH, "clean"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "local: as it was found" in done.stdout
+    assert nvbench.open_results(only_run(tmp_path)).trials().num_rows >= 2
+
+
+def test_a_second_run_on_the_testbed_is_refused(tmp_path):
+    child = start(tmp_path / "first")
+    try:
+        second = run(tmp_path / "second", *ONE_CASE)
+        assert second.returncode == 3
+        assert f"testbed local: in use by process {child.pid}" in second.stderr
+        assert len(second.stderr.strip().splitlines()) == 1
+    finally:
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("victim", "words"),
+    [("nvgen-", "nvgen ended"), ("ovs-vswitchd-dpdk", "the switch has gone")],
+)
+def test_a_part_that_dies_in_the_middle_is_named_and_what_was_measured_is_kept(tmp_path, victim, words):
+    child = start(tmp_path)
+    (pid,) = subprocess.run(
+        ["pgrep", "-f", victim], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(pid), signal.SIGKILL)
+    _, complaint = child.communicate(timeout=120)
+    assert child.returncode == 4, complaint
+    assert words in complaint.rstrip().splitlines()[-1]
+    assert "Traceback" not in complaint
+    results = nvbench.open_results(only_run(tmp_path))
+    assert results.trials().num_rows >= 2
+    assert json.loads((only_run(tmp_path) / "run.json").read_text())["state"] == "broke"
+
+
+def test_an_ovs_that_does_not_start_shows_its_log(tmp_path):
+    bed = tmp_path / "bed.yaml"
+    packaged = Path(nvbench.__file__).parents[1] / "nvbench/profiles/testbeds/local.yaml"
+    text = packaged.read_text().replace("name: local", "name: tight").replace("1024", "64")
+    bed.write_text(text)
+    done = run(tmp_path / "results", *ONE_CASE, "--testbed", str(bed), "-s", "datapath.mtu=9000")
+    assert done.returncode == 4
+    assert "ovs-vswitchd.log ends:" in done.stderr
+    assert "Traceback" not in done.stderr

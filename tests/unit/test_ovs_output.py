@@ -1,0 +1,47 @@
+"""OVS's own words, parsed: recordings of a private OVS 3.1.0 with two vhost-user ports of two queues."""
+
+from pathlib import Path
+
+from nvbench.datapaths.ovs_output import parse_interfaces, parse_pmd_rxqs, parse_pmd_stats, parse_port_stats
+
+RECORDED = Path(__file__).parents[1] / "recorded" / "ovs-3.1.0"
+
+
+def test_interfaces_with_absent_values():
+    bridge, first, second = parse_interfaces((RECORDED / "list-interface.json").read_text())
+    assert (first.name, first.link_state, first.mtu, first.ofport) == ("nvp0", "up", 1500, 1)
+    assert (first.error, first.ingress_policing_rate) == ("", 100_000)
+    assert (second.name, second.ingress_policing_rate) == ("nvp1", 0)
+    assert bridge.name == "nvbr0"
+
+
+def test_which_pmd_polls_which_queue():
+    queues = parse_pmd_rxqs((RECORDED / "pmd-rxq-show.txt").read_text())
+    assert [(rxq.port, rxq.queue, rxq.core) for rxq in queues] == [
+        ("nvp0", 0, 1),
+        ("nvp0", 1, 1),
+        ("nvp1", 0, 1),
+        ("nvp1", 1, 1),
+    ]
+    assert all(rxq.enabled for rxq in queues)
+
+
+def test_pmd_counters_without_averages_and_without_the_main_thread():
+    rows = list(parse_pmd_stats((RECORDED / "pmd-stats-show.txt").read_text()))
+    values = {metric: value for _, metric, value, _ in rows}
+    assert {source for source, _, _, _ in rows} == {"pmd core 1"}
+    assert values["packets_received"] == 746_143
+    assert values["idle_cycles"] == 2_087_891_070
+    assert values["processing_cycles"] == 1_038_745_168
+    assert not [metric for metric in values if "avg" in metric]
+
+
+def test_port_counters_of_the_named_ports_only():
+    rows = list(parse_port_stats((RECORDED / "dpctl-show-s.txt").read_text(), ("nvp0", "nvp1")))
+    values = {(source, metric): value for source, metric, value, _ in rows}
+    assert values["port nvp0", "rx_packets"] == 606_336
+    assert values["port nvp0", "rx_dropped"] == 466_753  # by the policer
+    assert values["port nvp0", "tx_bytes"] == 32_768
+    assert values["port nvp1", "tx_dropped"] == 139_071
+    assert {source for source, _ in values} == {"port nvp0", "port nvp1"}
+    assert len(rows) == len(values)

@@ -1,0 +1,138 @@
+"""Plans: which cases there are, what they are called, how long they take."""
+
+import re
+import sys
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nvbench.cli import plan as plan_command
+from nvbench.cli import profiles as profiles_command
+from nvbench.errors import UsageError
+from nvbench.plan import Plan, expectation, make_plan
+from nvbench.profile import load_profile
+from nvbench.testbed import load_testbed
+
+SIMULATED = ("datapath.kind=simulated", "generator=simulated")
+
+
+def planned(*overrides: str, quick: bool = False, testbed: str = "local") -> Plan:
+    return make_plan(load_profile("10ge-forwarding", overrides, quick), load_testbed(testbed))
+
+
+def names(*overrides: str) -> list[str]:
+    return [case.case_id for case in planned("traffic.frame_bytes=64", "datapath.queues=1", *overrides).cases]
+
+
+def refused(testbed: str, *overrides: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        planned(*overrides, testbed=testbed)
+    return str(caught.value)
+
+
+def test_the_forwarding_profile_has_seven_sizes_at_two_queue_counts() -> None:
+    plan = planned()
+    assert [case.case_id for case in plan.cases][:2] == ["ovs_dpdk-1q-64B", "ovs_dpdk-1q-128B"]
+    assert len(plan.cases) == 14
+    assert [(setup.parameters.queues, len(setup.cases)) for setup in plan.setups] == [(1, 7), (2, 7)]
+    assert next(plan.setups).max_frame_bytes == 1518
+
+
+@pytest.mark.parametrize(
+    ("override", "name"),
+    [
+        ("traffic.flows=1000", "ovs_dpdk-1q-64B-flows1000"),
+        ("traffic.vlan=10", "ovs_dpdk-1q-64B-vlan10"),
+        ("traffic.direction=bidirectional", "ovs_dpdk-1q-64B-bidir"),
+        ("traffic.vary=[udp_src, ip_src]", "ovs_dpdk-1q-64B-vary_ip_src+udp_src"),
+        ("datapath.emc=false", "ovs_dpdk-1q-64B-no_emc"),
+        ("datapath.flow_set=normal", "ovs_dpdk-1q-64B-flow_set_normal"),
+        ("datapath.mtu=9000", "ovs_dpdk-1q-64B-mtu9000"),
+        ("datapath.ingress_policing_kbps=5e6", "ovs_dpdk-1q-64B-ingress_policing_kbps5000000"),
+        ("datapath.mtu=1500", "ovs_dpdk-1q-64B"),  # a default, even if written, is left out
+    ],
+)
+def test_a_name_says_what_differs_from_the_defaults(override: str, name: str) -> None:
+    assert names(override) == [name]
+
+
+def test_a_name_does_not_depend_on_what_else_is_swept() -> None:
+    alone = {name for flows in (1, 1000) for name in names(f"traffic.flows={flows}")}
+    assert set(names("traffic.flows=[1, 1000]", "datapath.kind=[ovs_dpdk, direct]")) > alone
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    st.lists(st.integers(1, 1000), min_size=1, max_size=3, unique=True),
+    st.lists(st.sampled_from(["null", "1", "100"]), min_size=1, unique=True),
+    st.lists(st.sampled_from(["unidirectional", "bidirectional"]), min_size=1, unique=True),
+    st.lists(st.sampled_from(["true", "false"]), min_size=1, unique=True),
+    st.lists(st.sampled_from(["[udp_src]", "[ip_src]", "[ip_src, udp_src]"]), min_size=1, unique=True),
+)
+def test_names_are_unique_and_fit_for_files(
+    flows: list[int], vlans: list[str], directions: list[str], emc: list[str], vary: list[str]
+) -> None:
+    found = names(
+        f"traffic.flows={flows}",
+        f"traffic.vlan=[{', '.join(vlans)}]",
+        f"traffic.direction=[{', '.join(directions)}]",
+        f"datapath.emc=[{', '.join(emc)}]",
+        f"traffic.vary=[{', '.join(vary)}]",
+    )
+    assert len(set(found)) == len(found) == len(flows) * len(vlans) * len(directions) * len(emc) * len(vary)
+    assert all(re.fullmatch(r"[\w.+-]+", name) for name in found)
+
+
+def test_line_rate_is_that_of_the_link() -> None:
+    assert planned().cases[0].line_rate_pps == pytest.approx(14_880_952, abs=1)
+    assert planned("link_gbps=25").link_bps == 25e9
+
+
+def test_the_expected_time_is_that_of_its_trials() -> None:
+    plan = planned(testbed="two-servers")
+    assert plan.cases[0].expected_s == 8 * (1 + 2) + 2 * (60 + 2) + 1 * (120 + 2)
+    assert plan.expected_s == 14 * plan.cases[0].expected_s + 2 * 5
+    assert expectation(plan) == (
+        "a case: 8 trials of 1 s that search, 2 of 60 s that confirm, 1 of 120 s for latency, "
+        "2 s after each; 2 set-ups of 5 s"
+    )
+    assert planned(*SIMULATED, testbed="simulated").expected_s == 0
+    assert planned(quick=True).expected_s < 300
+
+
+def test_virtual_links_need_a_bring_up_more_for_each_number_of_queues() -> None:
+    assert planned().bring_ups == 2 + 2
+    assert planned(testbed="two-servers").bring_ups == 2
+
+
+def test_what_cannot_be_run_is_refused_with_what_helps() -> None:
+    assert "add -s datapath.kind=simulated -s generator=simulated" in refused("simulated")
+    assert "give --testbed simulated" in refused("local", *SIMULATED)
+    assert "links' speed is not known" in refused("local", "link_gbps=null")
+    assert "more than 10000" in refused("local", f"traffic.flows={list(range(1, 1001))}")
+    equal = refused("simulated", *SIMULATED, "datapath.capacity_mpps=[2, 2.0]")
+    assert "simulated-1q-64B-capacity_mpps2 is there twice" in equal
+
+
+def test_the_command_prints_cases_changes_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    session = ModuleType("nvbench.session")
+    session.describe_changes = lambda plan: [f"host {plan.testbed.switch.host}: starts a switch"]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "nvbench.session", session)
+    result = CliRunner().invoke(
+        plan_command.command, ["10ge-forwarding", "--quick", "-s", "datapath.queues=1"]
+    )
+    assert result.exit_code == 0, result.output
+    assert "7 cases in 1 set-up; in each: throughput, latency" in result.output
+    assert re.search(r"ovs_dpdk-1q-64B +14\.88 Mpps +11 s", result.output)
+    assert "host local: starts a switch" in result.output
+    assert "Expected time: 1 min 2" in result.output
+
+
+def test_the_profiles_command_lists_both_rooms() -> None:
+    result = CliRunner().invoke(profiles_command.command)
+    assert result.exit_code == 0
+    assert "10ge-forwarding  Forwarding performance" in result.output
+    assert "two-servers" in result.output
