@@ -136,7 +136,7 @@ class Bench:
         place = self._place()
         datapath = make_datapath(kind, place, parameters)
         layout = Layout(
-            ports=self._generator_ports(place, parameters.queues),
+            ports=self._generator_ports(place, parameters),
             cores=self.placement.generator_cores,
             queues=parameters.queues,
             max_frame_bytes=max_frame_bytes,
@@ -174,9 +174,9 @@ class Bench:
             prefix=switch.ovs,
         )
 
-    def _generator_ports(self, place: Place, queues: int) -> tuple[Port, Port]:
+    def _generator_ports(self, place: Place, parameters: Parameters) -> tuple[Port, Port]:
         if self.testbed.virtual:
-            return virtual_ports(place, queues)
+            return virtual_ports(place, parameters)
         first, second = (
             Port(("-a", port.pci), port.pci)
             if port.pci

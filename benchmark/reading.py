@@ -20,7 +20,6 @@ from nvbench.metrics import SCHEMA_VERSION, TABLES, schema
 from nvbench.store import RUN_FILE, RunState, live_parts
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
     import pyarrow.dataset as pads
 
@@ -57,9 +56,7 @@ class Run:
             what = f"no run here: it has no {RUN_FILE}" if path.is_dir() else "no such folder"
             raise UsageError(what, place=str(path), remedy="`nvbench list` shows the runs") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"cannot be read: {error}", place=str(file), remedy="restore it from a copy"
-            ) from error
+            raise StoreError(f"cannot be read: {error}", place=str(file), remedy="restore it from a copy") from error
         _check_version(version, path)
         return cls(path, record)
 
@@ -169,18 +166,16 @@ class Results:
         """A table by its name, as it is now."""
         return self._read(name, lambda dataset: dataset.to_table(columns=columns, filter=filter))
 
-    def to_pandas(self, table: str = "results") -> pd.DataFrame:
-        """A table as a data frame.
+    def to_pandas(self, table: str = "results") -> Any:
+        """A table as a pandas DataFrame.
 
         Raises:
             NotReadyError: pandas is not installed.
         """
         try:
-            import pandas  # noqa: F401, PLC0415
+            return self.table(table).to_pandas()
         except ImportError:
             raise NotReadyError("pandas is not installed", remedy="pip install 'nvbench[analysis]'") from None
-        frame: pd.DataFrame = self.table(table).to_pandas()
-        return frame
 
     def _read(self, table: str, read: Callable[[pads.Dataset], pa.Table]) -> pa.Table:
         import pyarrow as pa  # noqa: PLC0415
@@ -198,9 +193,7 @@ class Results:
             except FileNotFoundError:
                 continue
             except (OSError, pa.ArrowInvalid) as error:
-                raise StoreError(
-                    f"table {table} cannot be read: {error}", place=str(self.runs[0].path)
-                ) from error
+                raise StoreError(f"table {table} cannot be read: {error}", place=str(self.runs[0].path)) from error
 
 
 def open_results(runs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = LATEST) -> Results:

@@ -34,7 +34,6 @@ from nvbench.metrics import (
     TABLES,
     Frames,
     LatencySummary,
-    LimitedBy,
     ResultRow,
     Sample,
     Subject,
@@ -47,24 +46,11 @@ from nvbench.trial import Counters, Latency, Trial
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "LimitedBy",
-    "ResultRow",
-    "RunHeader",
-    "RunState",
-    "RunWriter",
-    "Sample",
-    "Subject",
-    "TrialRow",
-    "durable_file",
-    "latency_summary",
-    "live_parts",
-    "trial_row",
-]
-
 RUN_FILE = "run.json"
 MERGE_EVERY = 100
 """Appends after which a table's single parts become one."""
+
+ROW_GROUP_BYTES = 8 << 20
 
 
 class RunState(StrEnum):
@@ -78,8 +64,14 @@ class RunState(StrEnum):
 
 def latency_summary(latency: Latency) -> LatencySummary:
     """The points that are kept of a distribution."""
-    points = (latency.percentile_us(percent) for percent in (50, 90, 99, 99.9))
-    return LatencySummary(latency.min_us(), *points, latency.max_us())
+    return LatencySummary(
+        latency_min_us=latency.min_us(),
+        latency_p50_us=latency.percentile_us(50),
+        latency_p90_us=latency.percentile_us(90),
+        latency_p99_us=latency.percentile_us(99),
+        latency_p99_9_us=latency.percentile_us(99.9),
+        latency_max_us=latency.max_us(),
+    )
 
 
 def frames(counted: Counters) -> Frames:
@@ -201,16 +193,20 @@ class _Table:
         self._write(tables, self.appends + 1, self.appends + 1)
         self.appends += 1
         if self.appends % MERGE_EVERY == 0:
-            self.merge([part for part in live_parts(self.folder) if len(set(part.stem.split("-"))) == 1])
+            self.merge(singles=True)
 
-    def merge(self, parts: Sequence[Path]) -> None:
-        """Make one part of neighbours. Without space for it they stay as they are: nothing is lost."""
-        if len(parts) < 2:
-            return
-        first, last = (int(part.stem.split("-")[end]) for part, end in ((parts[0], 0), (parts[-1], 1)))
-        with contextlib.suppress(StoreError):
-            self._write(self._row_groups(parts), first, last)
-            for part in parts:
+    def merge(self, *, singles: bool = False) -> None:
+        """Make one part of all, or of the single ones. Where that fails they stay as they are: nothing is lost."""
+        from pyarrow import ArrowException  # noqa: PLC0415
+
+        with contextlib.suppress(StoreError, OSError, ArrowException):
+            parts = live_parts(self.folder)
+            spans = [[int(end) for end in part.stem.split("-")] for part in parts]
+            first = next((i for i, (begin, end) in enumerate(spans) if not singles or begin == end), len(parts))
+            if len(parts) - first < 2:
+                return
+            self._write(self._row_groups(parts[first:]), spans[first][0], spans[-1][1])
+            for part in parts[first:]:
                 part.unlink(missing_ok=True)
 
     def _row_groups(self, parts: Sequence[Path]) -> Iterator[pa.Table]:
@@ -218,11 +214,13 @@ class _Table:
         from pyarrow import dataset  # noqa: PLC0415
 
         group: list[pa.RecordBatch] = []
+        size = 0
         for batch in dataset.dataset([str(part) for part in parts], schema(self.name)).to_batches():
             group.append(batch)
-            if sum(member.nbytes for member in group) > 8 << 20:
+            size += batch.nbytes
+            if size > ROW_GROUP_BYTES:
                 yield pa.Table.from_batches(group)
-                group = []
+                group, size = [], 0
         if group:
             yield pa.Table.from_batches(group)
 
@@ -343,7 +341,7 @@ class RunWriter:
         if self._record["finished_at"]:
             return
         for table in self._tables.values():
-            table.merge(live_parts(table.folder))
+            table.merge()
         self._record["finished_at"] = datetime.now(UTC).isoformat()
         self._note("state", state)
         os.close(self._lock)

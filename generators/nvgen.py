@@ -190,7 +190,9 @@ class Nvgen:
 
     def configure(self, traffic: Traffic) -> None:
         """See `Generator.configure`."""
-        streams = [_stream(direction, template) for direction, template in enumerate(templates(traffic))]
+        streams = [
+            _stream(direction, template, self._command.layout) for direction, template in enumerate(templates(traffic))
+        ]
         self._ask({"cmd": "configure", "streams": streams}, "configured")
         self._traffic = traffic
 
@@ -201,9 +203,7 @@ class Nvgen:
         frames = [{"port": port, "frame": frame.hex()} for port, frame in learning_frames(self._traffic)]
         self._ask({"cmd": "learn", "frames": frames, "repeat": 3}, "learned")
 
-    def trial(
-        self, load_pps: float, duration_s: float, abort: AbortRule, on_live: OnLive | None = None
-    ) -> Trial:
+    def trial(self, load_pps: float, duration_s: float, abort: AbortRule, on_live: OnLive | None = None) -> Trial:
         """See `Generator.trial`."""
         self._trials += 1
         self._send(
@@ -295,15 +295,15 @@ class Nvgen:
         return f": {'; '.join(lines[-2:])}" if lines else ""
 
 
-def _stream(direction: int, template: Template) -> dict[str, Any]:
+def _stream(direction: int, template: Template, layout: Layout) -> dict[str, Any]:
+    # A second port without a device: what is sent comes back to the first, from a reflector.
+    reflected = not layout.ports[1].device
     return {
         "tx_port": direction,
-        "rx_port": 1 - direction,
+        "rx_port": direction if reflected else 1 - direction,
         "frame": template.frame.hex(),
         "ipv4_offset": template.ipv4_offset,
         "stamp_offset": template.stamp_offset,
         "flows": template.flows,
-        "fields": [
-            {"offset": field.offset, "width": field.width, "first": field.first} for field in template.fields
-        ],
+        "fields": [{"offset": field.offset, "width": field.width, "first": field.first} for field in template.fields],
     }

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
 @click.command("export")
 @click.argument("run", default="latest")
-@click.option(
-    "--format", "form", type=click.Choice(["json", "csv", "parquet"]), default="json", show_default=True
-)
+@click.option("--format", "form", type=click.Choice(["json", "csv", "parquet"]), default="json", show_default=True)
 @click.option(
     "--table",
     type=click.Choice(["trials", "results", "samples"]),
@@ -32,9 +30,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Which rows.",
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="File to write; default: standard output."
-)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; default: standard output.")
 @click.option("--results", type=click.Path(path_type=Path), envvar="NVBENCH_RESULTS", default=Path("results"))
 def command(run: str, form: str, table: str, output: Path | None, results: Path) -> None:
     """Write a table of RUN: a name, the start of one, a folder, or `latest`."""
@@ -83,9 +79,7 @@ def as_csv(run: Run, name: str, table: pa.Table) -> Iterator[str]:  # noqa: ARG0
     """A heading and a line a row; no value is an empty field, and a list is JSON in one field."""
     yield _line(table.column_names)
     for row in _rows(table):
-        yield _line(
-            [json.dumps(value) if isinstance(value, list) else value for value in _plain(row).values()]
-        )
+        yield _line([json.dumps(value) if isinstance(value, list) else value for value in _plain(row).values()])
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +24,12 @@ def command(results: Path) -> None:
         click.echo(f"no runs in {results}")
         return
     rows = [_row(run) for run in runs]
-    short = [
-        Column(name, lambda row, key=name: row[key], words=True) for name in ("Run", "Testbed", "State", "")
-    ]
-    named = [Column("Profile", lambda row: row["Profile"], words=True)]
-    cases = [Column("Cases", lambda row: row["Cases"])]
-    times = [Column(name, lambda row, key=name: row[key]) for name in ("Started (UTC)", "Duration")]
-    whole = [short[0], *named, *short[1:], *cases, *times]
-    for columns in fitted(whole, [[*short, *cases, times[1]]], rows, text_width()):
+    run_name = Column("Run", itemgetter("Run"), words=True)
+    profile, *state = (Column(name, itemgetter(name), words=True) for name in ("Profile", "Testbed", "State", ""))
+    cases, started, took = (Column(name, itemgetter(name)) for name in ("Cases", "Started (UTC)", "Duration"))
+    whole = [run_name, profile, *state, cases, started, took]
+    narrow = [[*state, cases, took]]
+    for columns in fitted(whole, [run_name], narrow, rows, text_width()):
         print_text(table(columns, rows))
 
 

@@ -21,6 +21,9 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     queues: int = Field(default=1, ge=1, le=64, description="receive and transmit queues of each port")
+    descriptors: int = Field(
+        default=2048, ge=64, le=32768, multiple_of=64, description="descriptors of each queue; a power of two on virtual ports"
+    )
     mtu: int = Field(default=1500, ge=68, le=16110, description="largest IP packet, in bytes")
 
 
@@ -115,11 +118,12 @@ def wait_for_socket(place: Place, port: int, patience_s: float = 15.0) -> None:
         time.sleep(0.01)
 
 
-def virtual_ports(place: Place, queues: int) -> tuple[Port, Port]:
+def virtual_ports(place: Place, parameters: Parameters) -> tuple[Port, Port]:
     """The generator's ends of two vhost-user links: virtio-user devices that serve the sockets."""
     ports = []
     for index in range(2):
         device = f"net_virtio_user{index}"
-        options = f"path={place.socket(index)},server=1,queues={queues},queue_size=1024,packed_vq=0"
+        queues, descriptors = parameters.queues, parameters.descriptors
+        options = f"path={place.socket(index)},server=1,queues={queues},queue_size={descriptors}"
         ports.append(Port(("--vdev", f"{device},{options}"), device))
     return ports[0], ports[1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import Field
@@ -100,7 +101,7 @@ class OvsDpdk:
             mask |= 1 << core
         wanted = {
             "dpdk-init": "true",
-            "dpdk-extra": f'"--in-memory --file-prefix {self._folder.rsplit("/", 1)[-1]} --no-telemetry{self._devices()}"',
+            "dpdk-extra": f'"--in-memory --no-telemetry --file-prefix {PurePosixPath(self._folder).name}{self._devices()}"',
             "dpdk-socket-mem": f'"{place.memory_mb}"',
             "dpdk-lcore-mask": hex(1 << place.housekeeping_core),
             "pmd-cpu-mask": hex(mask),
@@ -199,6 +200,7 @@ class OvsDpdk:
             options = ["type=dpdkvhostuserclient", f"options:vhost-server-path={self._place.socket(index)}"]
         else:
             options = ["type=dpdk", f'options:dpdk-devargs="{device}"', f"options:n_rxq={wanted.queues}"]
+            options += [f"options:n_rxq_desc={wanted.descriptors}", f"options:n_txq_desc={wanted.descriptors}"]
         options += [f"ofport_request={index + 1}", f"mtu_request={wanted.mtu}"]
         if index == 0 and wanted.ingress_policing_kbps:
             options.append(f"ingress_policing_rate={wanted.ingress_policing_kbps}")

@@ -98,12 +98,11 @@ class LocalProcess:
         if self._child.stdin is not None:
             with suppress(OSError):  # it has gone already
                 self._child.stdin.close()
-        for stop in (lambda: None, self._child.terminate, self._child.kill):
-            stop()
-            try:
+        for stop in (None, self._child.terminate, self._child.kill):
+            if stop is not None:
+                stop()
+            with suppress(subprocess.TimeoutExpired):
                 return self._child.wait(timeout=timeout_s)
-            except subprocess.TimeoutExpired:
-                continue
         return None
 
     def kill(self) -> None:

@@ -33,7 +33,7 @@ _LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a printed table: its heading, what a row puts there, and whether that is words (they wrap)."""
+    """A column of a printed table: its heading, what a row puts there, and whether it wraps, as words do."""
 
     heading: str
     cell: Callable[[Row], str]

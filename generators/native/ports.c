@@ -8,7 +8,7 @@
 
 #include "nvgen.h"
 
-#define DESCRIPTORS 1024
+#define DESCRIPTORS 4096 /* a device with fewer takes what it has */
 #define POOL_CACHE 256
 #define LINK_WAIT_MS 5000
 #define L2_OVERHEAD 18 /* Ethernet header and FCS */

@@ -22,14 +22,12 @@ def pytest_collection_modifyitems(items):
 
 def traces() -> dict[str, object]:
     """What a run could leave behind."""
-    processes = subprocess.run(
-        ["ps", "-eo", "stat=,args="], capture_output=True, text=True, check=True
-    ).stdout
+    processes = subprocess.run(["ps", "-eo", "stat=,args="], capture_output=True, text=True, check=True).stdout
     ours = ("ovs-vswitchd", "ovsdb-server", "dpdk-testpmd", "nvgen-")
     state = Path("/run/nvbench")
     return {
         "hugepages": Path("/proc/sys/vm/nr_hugepages").read_text(),
-        "links": sorted(os.listdir("/sys/class/net")),
+        "links": sorted((entry.name for entry in Path("/sys/class/net").iterdir())),
         "state": sorted(entry.name for entry in state.glob("*") if entry.suffix != ".lock"),
         "processes": sorted(
             line for line in processes.splitlines() if any(name in line for name in ours) and line[0] != "Z"

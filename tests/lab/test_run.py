@@ -16,8 +16,6 @@ pytestmark = pytest.mark.usefixtures("as_found")
 
 ONE_CASE = ("-s", "traffic.frame_bytes=512", "-s", "datapath.queues=1")
 NVBENCH = (sys.executable, "-m", "nvbench")
-POLICER_BITS = 100_000_000
-"""ingress_policing_rate 100000 kbit/s."""
 
 
 def command(results: Path, *words: str) -> list[str]:
@@ -50,15 +48,6 @@ def start(results: Path, *words: str) -> subprocess.Popen[str]:
         time.sleep(0.05)
     child.kill()
     pytest.fail("no trial within a minute")
-
-
-def clock_ratio() -> float:
-    """DPDK's clock against true seconds: OVS's policer runs on DPDK's clock, which is rounded to 10 MHz."""
-    import re
-
-    text = Path("/proc/cpuinfo").read_text()
-    assert re.search(r"^flags.*\bconstant_tsc\b", text, re.MULTILINE)
-    return 1.0
 
 
 def test_a_run_from_start_to_table(tmp_path):
@@ -126,9 +115,7 @@ def test_a_second_run_on_the_testbed_is_refused(tmp_path):
 )
 def test_a_part_that_dies_in_the_middle_is_named_and_what_was_measured_is_kept(tmp_path, victim, words):
     child = start(tmp_path)
-    (pid,) = subprocess.run(
-        ["pgrep", "-f", victim], capture_output=True, text=True, check=True
-    ).stdout.split()
+    (pid,) = subprocess.run(["pgrep", "-f", victim], capture_output=True, text=True, check=True).stdout.split()
     os.kill(int(pid), signal.SIGKILL)
     _, complaint = child.communicate(timeout=120)
     assert child.returncode == 4, complaint
