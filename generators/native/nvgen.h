@@ -65,7 +65,7 @@ struct stream {
 	uint32_t flow, flow_step, flow_start, flow_count;
 	uint64_t position, sent, late, refused;
 	double delay_frames;
-	uint64_t stall_since, stall_refused;
+	uint64_t stall_since, stall_refused, again;
 	uint64_t stall_longest, stall_total, refused_in_stall;
 	uint64_t end; /* when its sending time was over */
 	bool done;
@@ -118,7 +118,7 @@ struct nvgen {
 	/* Set by start. */
 	uint8_t epoch;
 	uint32_t ns_per_tick_q24;
-	uint64_t pause_ticks, stall_ticks, longest_ticks;
+	uint64_t pause_ticks, stall_ticks, again_ticks, longest_ticks;
 	enum phase phase __rte_cache_aligned;
 	bool stop;
 };

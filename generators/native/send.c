@@ -100,6 +100,7 @@ static void note_refused(struct stream *s, unsigned accepted, unsigned refused, 
 	if (!s->stall_since)
 		s->stall_since = now;
 	s->stall_refused += refused;
+	s->again = now + nv.again_ticks;
 	/* Sequence numbers and flows of refused frames go to the frames that follow. */
 	s->flow = s->flow_start + (uint32_t)(s->sent % s->flow_count) * s->flow_step;
 }
@@ -151,6 +152,9 @@ void send_step(struct stream *s, uint64_t now)
 		s->late += due - s->position - s->backlog;
 		s->position = due - s->backlog;
 	}
+	/* Asking a full ring again at once would take its cache lines from the very device that empties it. */
+	if (unlikely(s->stall_since && now < s->again))
+		return;
 	if (place - (double)s->position > s->delay_frames)
 		s->delay_frames = place - (double)s->position;
 	send_burst(s, (unsigned)RTE_MIN(due - s->position, (uint64_t)s->burst), now);

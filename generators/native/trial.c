@@ -10,6 +10,7 @@
 #define LEAD_US 300         /* from the go to the first frame, so that every worker is there */
 #define PAUSE_US 100
 #define STALL_US 500
+#define AGAIN_US 1          /* from a refusal to the next offer */
 #define BACKLOG_FRAMES 32.0
 #define BACKLOG_US 200.0
 #define BACKLOG_MOST 256.0
@@ -102,6 +103,7 @@ const char *trial_start(json_t *command)
 	nv.ns_per_tick_q24 = (uint32_t)lround(1e9 / trial.hz * (1 << 24));
 	nv.pause_ticks = (uint64_t)(PAUSE_US * 1e-6 * trial.hz);
 	nv.stall_ticks = (uint64_t)(STALL_US * 1e-6 * trial.hz);
+	nv.again_ticks = (uint64_t)(AGAIN_US * 1e-6 * trial.hz);
 	nv.longest_ticks = (uint64_t)(11 * trial.hz);
 	workers_reach(PHASE_ARM);
 	emit(json_pack("{s:s,s:I}", "event", "started", "trial", trial.id));

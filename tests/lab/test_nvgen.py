@@ -166,14 +166,12 @@ def test_built_once(binary: str, tmp_path: Path) -> None:
 def test_pacing(binary: str, load_pps: float) -> None:
     with null_generator(binary) as generator:
         generator.configure(Traffic(64))
-        best = 1.0
-        for _ in range(5):
+        for _ in range(3):
             trial = generator.trial(load_pps, 1.0, NO_ABORT)
             total = trial.total
             assert total.offered + total.late == load_pps
             assert trial.elapsed_s == pytest.approx(1.0, rel=2e-4)
-            best = min(best, abs(trial.offered_pps / load_pps - 1))
-        assert best < 0.02
+            assert trial.validity is Validity.PAUSED or abs(trial.offered_pps / load_pps - 1) < 0.002
 
 
 def test_the_clock_is_the_kernels(binary: str) -> None:

@@ -3,11 +3,14 @@
 import errno
 import json
 import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from hdrh.histogram import HdrHistogram
+from pyarrow import dataset
 
 import nvbench
 from nvbench.errors import NotReadyError, StoreError, UsageError
@@ -91,8 +94,6 @@ def test_results_and_samples_come_back(tmp_path: Path) -> None:
 
 
 def test_columns_and_filters_are_those_of_pyarrow(tmp_path: Path) -> None:
-    from pyarrow import dataset
-
     with writer(tmp_path) as run:
         for purpose in ("search", "final"):
             run.append_trial(trial_row(SUBJECT, TRIAL, purpose=purpose))
@@ -225,8 +226,5 @@ def test_a_full_disk_stops_the_run_and_keeps_what_was_acknowledged(
 
 
 def test_nvbench_is_imported_without_its_heavy_parts() -> None:
-    import subprocess
-    import sys
-
     code = "import nvbench, sys; assert not {'pyarrow', 'pandas', 'nvbench.store'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

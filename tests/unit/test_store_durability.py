@@ -1,4 +1,4 @@
-"""What is acknowledged stays: after kill -9, after a crash amid a merge, on a full disk, over thousands of trials."""
+"""What is acknowledged stays: after kill -9, after a crash amid a merge, on a full disk, over many trials."""
 
 import os
 import shutil
@@ -127,18 +127,18 @@ def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_thousands_of_trials_take_the_same_time_and_memory_as_the_first(tmp_path: Path) -> None:
+def test_hundreds_of_trials_take_the_same_time_and_memory_as_the_first(tmp_path: Path) -> None:
     run = RunWriter.create(tmp_path, RunHeader("long", "bench"))
     seconds, resident = [], []
-    for _ in range(15 * MERGE_EVERY):
+    for _ in range(8 * MERGE_EVERY):
         begun = time.perf_counter()
         run.append_trial(ROW)
         seconds.append(time.perf_counter() - begun)
         resident.append(_resident_bytes())
 
-    early, late = seconds[MERGE_EVERY : 4 * MERGE_EVERY], seconds[-3 * MERGE_EVERY :]
+    early, late = seconds[MERGE_EVERY : 3 * MERGE_EVERY], seconds[-2 * MERGE_EVERY :]
     assert statistics.median(late) < 3 * statistics.median(early)
-    assert resident[-1] - resident[5 * MERGE_EVERY] < 16e6
+    assert resident[-1] - resident[3 * MERGE_EVERY] < 16e6
     assert len(live_parts(run.path / "trials")) <= 2 * MERGE_EVERY
     run.finish()
-    assert open_results(run.path).trials(columns=["trial_id"]).num_rows == 15 * MERGE_EVERY
+    assert open_results(run.path).trials(columns=["trial_id"]).num_rows == 8 * MERGE_EVERY
