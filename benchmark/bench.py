@@ -98,9 +98,7 @@ class Bench:
         memory = fingerprint.memory(host)
         page_kb = memory.get("Hugepagesize", 0)
         if not page_kb:
-            raise NotReadyError(
-                "the kernel has no hugepages", place=f"host {host.name}", remedy="nvbench doctor"
-            )
+            raise NotReadyError("the kernel has no hugepages", place=f"host {host.name}", remedy="nvbench doctor")
         # A few pages over: each DPDK program rounds its heaps up.
         wanted = sum(math.ceil(size * 1024 / page_kb) for size in sizes_mb) + 2 * len(sizes_mb)
         lacking = wanted - memory.get("HugePages_Free", 0)
@@ -193,9 +191,7 @@ def _simulated_rig(parameters: SimulatedParameters, seed: int) -> Rig:
         background_loss=parameters.background_loss,
         pause_probability=parameters.pause_probability,
     )
-    return Rig(
-        Simulated(None, parameters), SimulatedGenerator(device, seed), PollerWatch(LocalHost(), None, ())
-    )
+    return Rig(Simulated(None, parameters), SimulatedGenerator(device, seed), PollerWatch(LocalHost(), None, ()))
 
 
 def reach(testbed: Testbed) -> dict[str, RecordingHost]:

@@ -81,9 +81,7 @@ def _root(host: Host) -> Iterator[Check]:
     if user == "0":
         yield Check("root", State.OK, "yes")
     else:
-        yield Check(
-            "root", State.MISSING, f"user id {user}", "run nvbench as root (hugepages, devices, namespaces)"
-        )
+        yield Check("root", State.MISSING, f"user id {user}", "run nvbench as root (hugepages, devices, namespaces)")
 
 
 def _programs(host: Host) -> Iterator[Check]:
@@ -111,9 +109,7 @@ def _versions(host: Host) -> Iterator[Check]:
         elif version is None:
             yield Check(name, State.MISSING, "absent", _apt(wanted), wanted)
         elif _number(version) < _number(minimum):
-            yield Check(
-                name, State.MISSING, f"{version}, below {minimum}", f"install {tool} {minimum} or newer"
-            )
+            yield Check(name, State.MISSING, f"{version}, below {minimum}", f"install {tool} {minimum} or newer")
         else:
             yield Check(name, State.OK, f"{version} (at least {minimum})")
 
@@ -135,9 +131,7 @@ def _memory(host: Host) -> Iterator[Check]:
 def _cores(host: Host) -> Iterator[Check]:
     count = len(fingerprint.cores(host))
     enough = State.OK if count >= 4 else State.WARNING
-    yield Check(
-        "cores", enough, f"{count}", "" if count >= 4 else "4 or more keep generator and switch undisturbed"
-    )
+    yield Check("cores", enough, f"{count}", "" if count >= 4 else "4 or more keep generator and switch undisturbed")
     isolated = (host.read("/sys/devices/system/cpu/isolated") or "").strip()
     if isolated:
         yield Check("isolated cores", State.OK, isolated)

@@ -131,11 +131,7 @@ def _keys(annotation: Any, path: Path) -> list[str]:
         else:  # dict[str, X] or tuple[X, ...]
             arguments = [argument for argument in get_args(annotation) if argument is not ...]
             annotation = arguments[-1] if arguments else None
-    return (
-        list(annotation.model_fields)
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel)
-        else []
-    )
+    return list(annotation.model_fields) if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
 def shown(value: object) -> str:

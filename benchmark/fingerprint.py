@@ -67,11 +67,7 @@ def memory(host: Host) -> dict[str, int]:
     """Memory and hugepages: kB as /proc/meminfo counts, pages as a number."""
     text = host.read("/proc/meminfo") or ""
     wanted = ("MemTotal", "MemAvailable", "HugePages_Total", "HugePages_Free", "Hugepagesize")
-    return {
-        name: int(value)
-        for name, value in re.findall(r"^(\w+):\s+(\d+)", text, re.MULTILINE)
-        if name in wanted
-    }
+    return {name: int(value) for name, value in re.findall(r"^(\w+):\s+(\d+)", text, re.MULTILINE) if name in wanted}
 
 
 def nics(host: Host) -> list[dict[str, str]]:
@@ -80,9 +76,7 @@ def nics(host: Host) -> list[dict[str, str]]:
     listing = host.run(["ls", "/sys/class/net"], check=False).stdout.split()
     for name in listing:
         if host.exists(f"/sys/class/net/{name}/device"):
-            pairs = dict(
-                re.findall(r"^([\w-]+): *(\S.*)$", _told(host, ["ethtool", "-i", name]), re.MULTILINE)
-            )
+            pairs = dict(re.findall(r"^([\w-]+): *(\S.*)$", _told(host, ["ethtool", "-i", name]), re.MULTILINE))
             keys = ("driver", "version", "firmware-version", "bus-info")
             found.append({"name": name} | {key: pairs[key] for key in keys if key in pairs})
     return found

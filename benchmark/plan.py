@@ -202,8 +202,7 @@ def _mismatches(profile: Profile, testbed: Testbed) -> Iterator[str]:
         )
     if profile.simulated and not testbed.simulated:
         yield (
-            f"a simulated run belongs on a simulated testbed, {testbed.name} is a real one "
-            "(give --testbed simulated)"
+            f"a simulated run belongs on a simulated testbed, {testbed.name} is a real one (give --testbed simulated)"
         )
 
 

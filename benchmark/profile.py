@@ -90,9 +90,7 @@ class TrafficAxes(Model):
         tuple[Vary, ...], BeforeValidator(_swept_lists), Field(min_length=1), AfterValidator(_different)
     ] = ((FlowField.UDP_SRC,),)
     vlan: Annotated[tuple[VlanId | None, ...], *_SWEEP] = (None,)
-    direction: Annotated[tuple[Annotated[Direction, Field(strict=False)], ...], *_SWEEP] = (
-        Direction.UNIDIRECTIONAL,
-    )
+    direction: Annotated[tuple[Annotated[Direction, Field(strict=False)], ...], *_SWEEP] = (Direction.UNIDIRECTIONAL,)
 
     def each(self) -> Iterator[Traffic]:
         """Every combination; frame sizes change fastest."""
@@ -101,9 +99,7 @@ class TrafficAxes(Model):
             yield Traffic(frame_bytes=frame_bytes, flows=flows, vary=vary, vlan=vlan, direction=direction)
 
     def __len__(self) -> int:
-        return math.prod(
-            len(axis) for axis in (self.direction, self.vlan, self.vary, self.flows, self.frame_bytes)
-        )
+        return math.prod(len(axis) for axis in (self.direction, self.vlan, self.vary, self.flows, self.frame_bytes))
 
 
 class DatapathAxes(Model):
@@ -292,9 +288,7 @@ def _option_faults(axes: DatapathAxes, kind: str) -> Iterator[Fault]:
     model = PARAMETERS[kind]
     for option, values in axes.options.items():
         if option not in model.model_fields:
-            known = [
-                name for each in axes.kind if each in PARAMETERS for name in PARAMETERS[each].model_fields
-            ]
+            known = [name for each in axes.kind if each in PARAMETERS for name in PARAMETERS[each].model_fields]
             if option in known:
                 yield Fault(
                     ("datapath", option),

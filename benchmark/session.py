@@ -17,11 +17,11 @@ from nvbench.bench import Bench, Rig
 from nvbench.collectors import Absence
 from nvbench.datapaths.direct import DirectParameters
 from nvbench.generators.base import Live
-from nvbench.metrics import LatencySummary, LimitedBy, ResultRow, Sample, Subject
 from nvbench.plan import Case, Plan, Setup, case_id
 from nvbench.profile import LatencyTest, ThroughputTest
 from nvbench.search import Goal, Limits
-from nvbench.store import RunWriter, latency_summary, trial_row
+from nvbench.store import RunWriter
+from nvbench.tables import LatencySummary, LimitedBy, ResultRow, Sample, Subject, latency_summary, trial_row
 from nvbench.trial import AbortRule, Trial, Validity
 
 CEILING_S = 0.5
@@ -67,9 +67,7 @@ class Session:
             self.bench.make_ready()
         ceilings = self._ceilings()
         for setup in self.plan.setups:
-            self.observer.stage(
-                f"bringing up {setup.datapath_kind}, {setup.parameters.queues} queue(s) a port"
-            )
+            self.observer.stage(f"bringing up {setup.datapath_kind}, {setup.parameters.queues} queue(s) a port")
             with self._rig(setup) as rig:
                 for case in setup.cases:
                     _Case(self, rig, case, ceilings.get(_shape(case))).run()
@@ -187,11 +185,7 @@ class _Case:
             repeats=test.repeats,
             repeat_invalid=self._profile.repeat_invalid,
         )
-        total = (
-            sum((trial.total for trial in found.carriers[1:]), found.carriers[0].total)
-            if found.carriers
-            else None
-        )
+        total = sum((trial.total for trial in found.carriers[1:]), found.carriers[0].total) if found.carriers else None
         self._keep(
             replace(
                 self._row("latency", found.trials, found.warnings),
@@ -261,8 +255,7 @@ class _Measurer:
         trial = replace(trial, trial_id=self.session.store.append_trial(row))
         now = time.time()
         samples = [
-            Sample(now, each.source, each.metric, each.value, each.unit)
-            for each in self.rig.datapath.readings()
+            Sample(now, each.source, each.metric, each.value, each.unit) for each in self.rig.datapath.readings()
         ]
         self.session.store.append_samples(trial.trial_id, samples)
         observer.trial(self.where, trial)

@@ -29,19 +29,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nvbench import __version__
 from nvbench.errors import NotReadyError, StoreError
-from nvbench.metrics import (
+from nvbench.tables import (
     SCHEMA_VERSION,
     TABLES,
-    Frames,
-    LatencySummary,
     ResultRow,
     Sample,
-    Subject,
     TrialRow,
     flat,
     schema,
 )
-from nvbench.trial import Counters, Latency, Trial
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,64 +56,6 @@ class RunState(StrEnum):
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
     BROKE = "broke"
-
-
-def latency_summary(latency: Latency) -> LatencySummary:
-    """The points that are kept of a distribution."""
-    return LatencySummary(
-        latency_min_us=latency.min_us(),
-        latency_p50_us=latency.percentile_us(50),
-        latency_p90_us=latency.percentile_us(90),
-        latency_p99_us=latency.percentile_us(99),
-        latency_p99_9_us=latency.percentile_us(99.9),
-        latency_max_us=latency.max_us(),
-    )
-
-
-def frames(counted: Counters) -> Frames:
-    """What is kept of counters."""
-    return Frames(
-        asked_frames=counted.offered + counted.late,
-        sent_frames=counted.sent,
-        late_frames=counted.late,
-        refused_frames=counted.refused,
-        received_frames=counted.received,
-        lost_frames=counted.lost,
-        duplicate_frames=counted.duplicate,
-        reordered_frames=counted.reordered,
-        foreign_frames=counted.foreign,
-        loss_ratio=counted.loss_ratio,
-    )
-
-
-def trial_row(subject: Subject, trial: Trial, *, purpose: str, simulated: bool = False) -> TrialRow:
-    """The row of `trial`; the writer names its run, and the trial itself where it has no name yet."""
-    pauses = trial.pauses
-    return TrialRow(
-        run_id="",
-        trial_id=trial.trial_id,
-        subject=subject,
-        purpose=purpose,
-        started_at=datetime.fromtimestamp(trial.started_at, UTC),
-        duration_s=trial.duration_s,
-        elapsed_s=trial.elapsed_s,
-        intended_pps=trial.intended_pps,
-        frames=frames(trial.total),
-        aborted=trial.aborted,
-        validity=trial.validity.name.lower(),
-        reason=trial.reason,
-        generator_pauses=pauses.generator_count,
-        generator_pause_max_us=pauses.generator_longest_us,
-        generator_pause_total_us=pauses.generator_total_us,
-        device_stall_max_us=pauses.device_longest_us,
-        device_stall_total_us=pauses.device_total_us,
-        refused_in_stall_frames=pauses.refused_in_stall,
-        send_delay_max_us=pauses.send_delay_max_us,
-        latency=latency_summary(trial.latency),
-        latency_histogram=trial.latency.histogram.encode() if trial.latency.bins else None,
-        simulated=simulated,
-        directions=tuple(frames(counted) for counted in trial.directions),
-    )
 
 
 def live_parts(folder: Path) -> list[Path]:
@@ -343,8 +281,10 @@ class RunWriter:
         for table in self._tables.values():
             table.merge()
         self._record["finished_at"] = datetime.now(UTC).isoformat()
-        self._note("state", state)
-        os.close(self._lock)
+        try:
+            self._note("state", state)
+        finally:
+            os.close(self._lock)
 
     def __enter__(self) -> RunWriter:
         return self

@@ -63,9 +63,7 @@ def _tuple(value: object) -> object:
 Core = Annotated[int, Field(ge=0, le=65535)]
 Cores = Annotated[Annotated[tuple[Core, ...], Field(min_length=1)] | None, BeforeValidator(_auto_list)]
 HostName = Annotated[str, _form(r"[A-Za-z][A-Za-z0-9_-]{0,62}", "a word such as `switch`")]
-PciAddress = Annotated[
-    str, _form(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]", "like 0000:3b:00.0")
-]
+PciAddress = Annotated[str, _form(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]", "like 0000:3b:00.0")]
 DeviceString = Annotated[str, _form(r"[a-z][\w.:-]*(,[\w.-]+=[^\s,\"']+)*", "like net_name0,key=value")]
 Numa = Annotated[int, Field(ge=0, le=1023)]
 
@@ -164,9 +162,7 @@ class Testbed(Model):
     description: str = ""
     link_gbps: float | None = Field(default=None, gt=0, le=10_000)
     simulated: bool = False
-    hosts: dict[HostName, Machine] = Field(
-        default_factory=lambda: {LOCAL: Machine(address=LOCAL)}, min_length=1
-    )
+    hosts: dict[HostName, Machine] = Field(default_factory=lambda: {LOCAL: Machine(address=LOCAL)}, min_length=1)
     generator: GeneratorSide = GeneratorSide()
     switch: SwitchSide = SwitchSide()
     _document: Document = PrivateAttr(default_factory=lambda: Document("", {}))

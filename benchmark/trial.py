@@ -67,9 +67,7 @@ class Counters:
         return (self.lost + self.refused) / self.offered if self.offered else 0.0
 
     def __add__(self, other: Counters) -> Counters:
-        return Counters(
-            *(getattr(self, name) + getattr(other, name) for name in Counters.__dataclass_fields__)
-        )
+        return Counters(*(getattr(self, name) + getattr(other, name) for name in Counters.__dataclass_fields__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +144,7 @@ class AbortRule:
     max_lost_frames: int | None = None
 
     @classmethod
-    def for_goal(
-        cls, loss_ratio: float, load_pps: float, duration_s: float, directions: int = 1
-    ) -> AbortRule:
+    def for_goal(cls, loss_ratio: float, load_pps: float, duration_s: float, directions: int = 1) -> AbortRule:
         """The rule of a loss-ratio goal: a trial that has lost more than its whole allowance has failed."""
         return cls(int(loss_ratio * load_pps * duration_s * directions))
 

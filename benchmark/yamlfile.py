@@ -90,9 +90,7 @@ class Document:
         place = f"-s {dotted}" if dotted else "-s"
         parts = dotted.split(".")
         if not equals or not all(parts):
-            raise UsageError(
-                "needs a key and a value", place=f"-s {text!r}", remedy="write -s path.to.key=value"
-            )
+            raise UsageError("needs a key and a value", place=f"-s {text!r}", remedy="write -s path.to.key=value")
         if not raw:
             raise UsageError("has no value", place=place, remedy="for none write null")
         node = _compose(raw, lambda _: place)
@@ -201,9 +199,7 @@ def locate(what: str, package: str, name_or_path: str) -> tuple[str, bytes]:
         with FilePath(name_or_path).open("rb") as file_on_disk:
             return name_or_path, file_on_disk.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
-        if isinstance(error, FileNotFoundError | ValueError) and not re.search(
-            r"[/\\]|\.ya?ml$", name_or_path
-        ):
+        if isinstance(error, FileNotFoundError | ValueError) and not re.search(r"[/\\]|\.ya?ml$", name_or_path):
             listed = f"there are {', '.join(names)}; or give a file"
             remedy = "; ".join(filter(None, (did_you_mean(name_or_path, names), listed)))
             raise UsageError(f"no {what} is called {name_or_path!r}", remedy=remedy) from None
@@ -269,9 +265,7 @@ def _compose(text: str, place: Callable[[int], str]) -> yaml.Node | None:
         lines = text.splitlines()
         indent = re.match(r"\s*", lines[number] if number < len(lines) else "")
         if (indent and "\t" in indent.group()) or "'\\t'" in str(error.problem):
-            raise UsageError(
-                "a tab in the indentation", place=place(number + 1), remedy="use spaces"
-            ) from None
+            raise UsageError("a tab in the indentation", place=place(number + 1), remedy="use spaces") from None
         raise UsageError(f"not YAML: {error.problem or error.context}", place=place(number + 1)) from None
 
 

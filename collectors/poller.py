@@ -59,6 +59,4 @@ class PollerWatch:
 def _polling_threads(host: Host, pid: int) -> list[str]:
     threads = host.run(["ls", f"/proc/{pid}/task"], check=False).stdout.split()
     folders = [f"/proc/{pid}/task/{thread}" for thread in threads]
-    return [
-        f"{folder}/schedstat" for folder in folders if (host.read(f"{folder}/comm") or "").startswith("pmd")
-    ]
+    return [f"{folder}/schedstat" for folder in folders if (host.read(f"{folder}/comm") or "").startswith("pmd")]

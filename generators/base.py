@@ -65,9 +65,7 @@ class Generator(Protocol):
     def learn(self) -> None:
         """Send learning frames out of each port (RFC 2544 section 23)."""
 
-    def trial(
-        self, load_pps: float, duration_s: float, abort: AbortRule, on_live: OnLive | None = None
-    ) -> Trial:
+    def trial(self, load_pps: float, duration_s: float, abort: AbortRule, on_live: OnLive | None = None) -> Trial:
         """Offer `load_pps` in each direction for `duration_s`, wait for stragglers, count.
 
         Raises:

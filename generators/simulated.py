@@ -49,16 +49,12 @@ class SimulatedGenerator:
     def learn(self) -> None:
         """See `Generator.learn`."""
 
-    def trial(
-        self, load_pps: float, duration_s: float, abort: AbortRule, on_live: OnLive | None = None
-    ) -> Trial:
+    def trial(self, load_pps: float, duration_s: float, abort: AbortRule, on_live: OnLive | None = None) -> Trial:
         """See `Generator.trial`."""
         offered_pps = min(load_pps, self._device.ceiling_pps)
         capacity = self._device.capacity_pps / self._traffic.directions
         capacity *= max(0.0, 1 + self._random.gauss(0, self._device.capacity_noise))
-        loss_pps = max(0.0, offered_pps - capacity) + self._device.background_loss * min(
-            offered_pps, capacity
-        )
+        loss_pps = max(0.0, offered_pps - capacity) + self._device.background_loss * min(offered_pps, capacity)
         elapsed = self._until_abort(loss_pps, duration_s, abort)
         asked, sent = int(load_pps * elapsed), int(offered_pps * elapsed)
         lost = min(sent, round(loss_pps * elapsed))

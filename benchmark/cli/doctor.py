@@ -49,9 +49,7 @@ def _show(name: str, checks: list[Check]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(
-        "check", "state", "found", "to mend it", title=f"host {name}", title_justify="left", box=None
-    )
+    table = Table("check", "state", "found", "to mend it", title=f"host {name}", title_justify="left", box=None)
     for check in checks:
         table.add_row(check.name, SIGNS[check.state], check.found, check.remedy)
     Console().print(table)

@@ -10,8 +10,8 @@ from rich.live import Live as LiveDisplay
 from rich.text import Text
 
 from nvbench.generators.base import Live
-from nvbench.metrics import ResultRow
 from nvbench.plan import Plan
+from nvbench.tables import ResultRow
 from nvbench.trial import Trial
 from nvbench.units import duration, scaled
 

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 @click.option("-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the profile.")
 @click.option("--quick/--full", help="Short trials, for a first look; default: full, as RFC 2544 asks.")
 @click.option("--results", type=click.Path(path_type=Path), envvar="NVBENCH_RESULTS", default=Path("results"))
-def command(
-    profile: str, testbed: str | None, overrides: tuple[str, ...], quick: bool, results: Path
-) -> None:
+def command(profile: str, testbed: str | None, overrides: tuple[str, ...], quick: bool, results: Path) -> None:
     """Measure PROFILE, a name (see `nvbench profiles`) or a file."""
     from nvbench.bench import bench  # noqa: PLC0415 - heavy
     from nvbench.cli.progress import Progress  # noqa: PLC0415

@@ -22,7 +22,11 @@ class Parameters(BaseModel):
 
     queues: int = Field(default=1, ge=1, le=64, description="receive and transmit queues of each port")
     descriptors: int = Field(
-        default=2048, ge=64, le=32768, multiple_of=64, description="descriptors of each queue; a power of two on virtual ports"
+        default=2048,
+        ge=64,
+        le=32768,
+        multiple_of=64,
+        description="descriptors of each queue; a power of two on virtual ports",
     )
     mtu: int = Field(default=1500, ge=68, le=16110, description="largest IP packet, in bytes")
 

@@ -68,9 +68,7 @@ class Direct:
         """The wire's command line; it ends when its standard input closes."""
         place, queues = self._place, self._parameters.queues
         poller = place.pmd_cores[0]
-        devices = [
-            f"net_vhost{index},iface={place.socket(index)},client=1,queues={queues}" for index in range(2)
-        ]
+        devices = [f"net_vhost{index},iface={place.socket(index)},client=1,queues={queues}" for index in range(2)]
         return [
             "dpdk-testpmd",
             f"--lcores=0@{place.housekeeping_core},1@{poller}",

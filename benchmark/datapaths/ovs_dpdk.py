@@ -35,9 +35,7 @@ class OvsDpdkParameters(Parameters):
         default="explicit", description="one flow a port pair, or MAC learning by the NORMAL action"
     )
     emc: bool = Field(default=True, description="exact match cache: emc-insert-inv-prob at its default, or 0")
-    ingress_policing_kbps: int = Field(
-        default=0, ge=0, description="ingress_policing_rate of the first port; 0: none"
-    )
+    ingress_policing_kbps: int = Field(default=0, ge=0, description="ingress_policing_rate of the first port; 0: none")
     ingress_policing_burst_kb: int = Field(
         default=0, ge=0, description="ingress_policing_burst of it, in kbit; 0: OVS's default"
     )
@@ -76,9 +74,7 @@ class OvsDpdk:
 
     def _start_database(self, journal: Journal) -> None:
         folder, host, prefix = self._folder, self._place.host, self._place.prefix
-        host.run(
-            ["ovsdb-tool", "create", f"{folder}/conf.db", f"{prefix}/share/openvswitch/vswitch.ovsschema"]
-        )
+        host.run(["ovsdb-tool", "create", f"{folder}/conf.db", f"{prefix}/share/openvswitch/vswitch.ovsschema"])
         pidfile = f"{folder}/ovsdb-server.pid"
         journal.record(host, StopDaemon(pidfile, folder))
         host.run(
@@ -166,9 +162,7 @@ class OvsDpdk:
         ]
 
     def _make_bridge(self) -> None:
-        self._vsctl(
-            "add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, "datapath_type=netdev", "fail_mode=secure"
-        )
+        self._vsctl("add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, "datapath_type=netdev", "fail_mode=secure")
         if self._parameters.flow_set == "normal":
             flows = ["actions=NORMAL"]
         else:
@@ -184,9 +178,7 @@ class OvsDpdk:
             for index, name in enumerate(PORTS):
                 if self._place.ports[index] is None:
                     wait_for_socket(self._place, index)
-                self._vsctl(
-                    "add-port", BRIDGE, name, "--", "set", "Interface", name, *self._port_options(index)
-                )
+                self._vsctl("add-port", BRIDGE, name, "--", "set", "Interface", name, *self._port_options(index))
             if self._parameters.egress_policer_bytes_per_s:
                 self._vsctl("set", "Port", PORTS[1], "qos=@q", "--", *self._policer())
             self._wait_for_ports()
@@ -283,17 +275,13 @@ class OvsDpdk:
     # -- commands ----------------------------------------------------------------------------------------------
 
     def _vsctl(self, *words: str) -> Completed:
-        return self._place.host.run(
-            ["ovs-vsctl", f"--db={self._database}", "--timeout=30", *words], timeout_s=40
-        )
+        return self._place.host.run(["ovs-vsctl", f"--db={self._database}", "--timeout=30", *words], timeout_s=40)
 
     def _appctl(self, *words: str) -> Completed:
         return self._place.host.run(["ovs-appctl", "--timeout=10", "-t", self._control, *words])
 
     def _with_log(self, what: str) -> str:
         log = (self._place.host.read(f"{self._folder}/ovs-vswitchd.log") or "").splitlines()
-        telling = [
-            line.split("|", 2)[-1] for line in log if "|ERR|" in line or "|EMER|" in line or "|WARN|" in line
-        ]
+        telling = [line.split("|", 2)[-1] for line in log if "|ERR|" in line or "|EMER|" in line or "|WARN|" in line]
         last = telling[-3:] or [line.split("|", 2)[-1] for line in log[-3:]]
         return f"{what}; ovs-vswitchd.log ends: {' / '.join(last)}" if last else what

@@ -97,8 +97,6 @@ def parse_port_stats(text: str, names: tuple[str, ...]) -> Iterator[Row]:
             source = f"port {found[1]}" if found[1] in names else ""
         elif source:
             side = ""
-            for direction, name, value in _COUNTER.findall(
-                line
-            ):  # "RX bytes:1 (..)  TX bytes:2": a side holds on
+            for direction, name, value in _COUNTER.findall(line):  # "RX bytes:1 (..)  TX bytes:2": a side holds on
                 side = direction.lower() or side
                 yield source, f"{side}_{name}", float(value), "bytes" if name == "bytes" else "frames"

@@ -46,9 +46,7 @@ class Completed:
         if self.ok:
             return self
         lines = (self.stderr.strip() or self.stdout.strip() or "no output").splitlines()
-        raise CommandError(
-            f"{shlex.join(self.argv)}: status {self.returncode}: {lines[-1]}", place=f"host {host}"
-        )
+        raise CommandError(f"{shlex.join(self.argv)}: status {self.returncode}: {lines[-1]}", place=f"host {host}")
 
 
 class Process(Protocol):
@@ -83,9 +81,7 @@ class Host(Protocol):
 
     name: str
 
-    def run(
-        self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True
-    ) -> Completed:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
         """Run a command to its end, with LC_ALL=C.
 
         Raises:

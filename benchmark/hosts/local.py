@@ -117,9 +117,7 @@ class LocalHost:
     def __init__(self, name: str = "local") -> None:
         self.name = name
 
-    def run(
-        self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True
-    ) -> Completed:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
         """See `Host.run`."""
         began = time.monotonic()
         try:
@@ -134,18 +132,14 @@ class LocalHost:
                 start_new_session=True,
             )
         except OSError as error:
-            raise CommandError(
-                f"cannot start {argv[0]}: {error.strerror}", place=f"host {self.name}"
-            ) from error
+            raise CommandError(f"cannot start {argv[0]}: {error.strerror}", place=f"host {self.name}") from error
         try:
             stdout, stderr = child.communicate(stdin, timeout=timeout_s)
         except BaseException as error:
             os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
             if isinstance(error, subprocess.TimeoutExpired):
-                raise CommandError(
-                    f"{argv[0]} took more than {timeout_s:g} s", place=f"host {self.name}"
-                ) from None
+                raise CommandError(f"{argv[0]} took more than {timeout_s:g} s", place=f"host {self.name}") from None
             raise
         done = Completed(tuple(argv), child.returncode, stdout, stderr, time.monotonic() - began)
         return done.checked(self.name) if check else done

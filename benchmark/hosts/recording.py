@@ -21,9 +21,7 @@ class RecordingHost:
         taken, self.commands = self.commands, []
         return taken
 
-    def run(
-        self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True
-    ) -> Completed:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
         """See `Host.run`."""
         self.commands.append(tuple(argv))
         return self._host.run(argv, timeout_s=timeout_s, stdin=stdin, check=check)

@@ -139,9 +139,7 @@ class SshHost:
             raise CommandError(f"SSH: {error}", place=f"host {self.name}") from error
         return channel
 
-    def run(
-        self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True
-    ) -> Completed:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
         """See `Host.run`."""
         began = time.monotonic()
         channel = self._open(argv)

@@ -14,7 +14,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from nvbench.metrics import NOTHING, LimitedBy, metric, number
+from nvbench.metrics import NOTHING, metric, number
+from nvbench.tables import LimitedBy
 
 if TYPE_CHECKING:
     from nvbench.reading import Results, Run

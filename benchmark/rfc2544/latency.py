@@ -37,9 +37,7 @@ def latency(
         trials.append(trial)
         if trial.valid:
             carriers.append(trial)
-    return LatencyAnswer(
-        merged(carriers), tuple(carriers), tuple(trials), tuple(_warnings(carriers, trials, repeats))
-    )
+    return LatencyAnswer(merged(carriers), tuple(carriers), tuple(trials), tuple(_warnings(carriers, trials, repeats)))
 
 
 def merged(trials: Sequence[Trial]) -> Latency:
@@ -53,9 +51,7 @@ def merged(trials: Sequence[Trial]) -> Latency:
 def _warnings(carriers: Sequence[Trial], trials: Sequence[Trial], repeats: int) -> list[str]:
     warnings = []
     if len(carriers) < repeats:
-        warnings.append(
-            f"latency: {len(carriers)} of {repeats} trials undisturbed; the last: {trials[-1].reason}"
-        )
+        warnings.append(f"latency: {len(carriers)} of {repeats} trials undisturbed; the last: {trials[-1].reason}")
     lossy = [trial.loss_ratio for trial in carriers if trial.loss_ratio]
     if lossy:
         warnings.append(f"latency was measured with a loss ratio up to {max(lossy):.2g}")

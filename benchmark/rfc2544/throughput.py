@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nvbench.metrics import LimitedBy
 from nvbench.search import Answer, Goal, Limits, search
+from nvbench.tables import LimitedBy
 from nvbench.trial import Measure
 
 

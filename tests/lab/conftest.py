@@ -27,7 +27,7 @@ def traces() -> dict[str, object]:
     state = Path("/run/nvbench")
     return {
         "hugepages": Path("/proc/sys/vm/nr_hugepages").read_text(),
-        "links": sorted((entry.name for entry in Path("/sys/class/net").iterdir())),
+        "links": sorted(entry.name for entry in Path("/sys/class/net").iterdir()),
         "state": sorted(entry.name for entry in state.glob("*") if entry.suffix != ".lock"),
         "processes": sorted(
             line for line in processes.splitlines() if any(name in line for name in ours) and line[0] != "Z"

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nvbench.generators.base import Layout, Port
+from nvbench.endpoint import Port
+from nvbench.generators.base import Layout
 from nvbench.generators.nvgen import Nvgen, build
 from nvbench.hosts.local import LocalHost
 from nvbench.traffic import Traffic
@@ -94,7 +95,9 @@ class Testpmd:
 
     def rate_pps(self, name: str) -> float:
         """Frames per second by CLOCK_MONOTONIC."""
-        (began, before), _, (ended, after) = self.packets(name), time.sleep(SECONDS), self.packets(name)
+        began, before = self.packets(name)
+        time.sleep(SECONDS)
+        ended, after = self.packets(name)
         return (after - before) / (ended - began)
 
     def close(self) -> None:

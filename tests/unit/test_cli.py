@@ -81,7 +81,7 @@ def test_a_plan_touches_nothing(tmp_path):
 
 def test_output_into_a_closed_pipe_is_no_error():
     shell = subprocess.run(
-        ["bash", "-c", f'set -o pipefail; {" ".join(NVBENCH)} plan 10ge-forwarding | head -1'],
+        ["bash", "-c", f"set -o pipefail; {' '.join(NVBENCH)} plan 10ge-forwarding | head -1"],
         capture_output=True,
         text=True,
         check=False,

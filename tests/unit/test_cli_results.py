@@ -11,8 +11,8 @@ from pyarrow import parquet
 
 from nvbench.cli import group
 from nvbench.errors import UsageError
-from nvbench.metrics import ResultRow, Subject
-from nvbench.store import RunHeader, RunWriter, trial_row
+from nvbench.store import RunHeader, RunWriter
+from nvbench.tables import ResultRow, Subject, trial_row
 from nvbench.trial import Counters, Latency, Trial
 
 SUBJECT = Subject("p2p-64", "throughput", "direct", "nvgen", 64)

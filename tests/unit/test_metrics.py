@@ -1,7 +1,8 @@
 import pytest
 
 from nvbench.errors import UsageError
-from nvbench.metrics import METRICS, TABLES, ResultRow, Subject, metric, number, schema
+from nvbench.metrics import METRICS, metric, number
+from nvbench.tables import TABLES, ResultRow, Subject, schema
 
 SUBJECT = Subject("c", "throughput", "direct", "nvgen", 64)
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from nvbench.errors import CommandError, GeneratorError, NotReadyError
-from nvbench.generators.base import Layout, Live, Port
+from nvbench.endpoint import Port
+from nvbench.generators.base import Layout, Live
 from nvbench.generators.nvgen import Done, Nvgen, NvgenCommand, build, judge
 from nvbench.hosts.base import Completed
 from nvbench.traffic import Direction, Traffic
@@ -85,9 +86,7 @@ class FakeHost:
         self.argv = argv
         return self.process
 
-    def run(
-        self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True
-    ) -> Completed:
+    def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
         self.ran.append(argv)
         done = self.respond(argv)
         if done.ok and argv[0] == "mv":
@@ -127,9 +126,7 @@ def recorded(**changes: Any) -> dict[str, Any]:
 NO_PAUSES = Pauses()
 
 
-def done(
-    counters: Counters, pauses: Pauses = NO_PAUSES, clock_step_us: float = 0.0, directions: int = 1
-) -> Done:
+def done(counters: Counters, pauses: Pauses = NO_PAUSES, clock_step_us: float = 0.0, directions: int = 1) -> Done:
     return Done(1.0, (counters,) * directions, Latency(), pauses, False, clock_step_us, 0.0)
 
 
@@ -182,9 +179,7 @@ def test_a_recorded_trial_is_read() -> None:
     assert not seen.aborted
 
 
-@pytest.mark.parametrize(
-    "change", [{"latency": None}, {"pauses": {}}, {"directions": [{}]}, {"elapsed_s": "soon"}]
-)
+@pytest.mark.parametrize("change", [{"latency": None}, {"pauses": {}}, {"directions": [{}]}, {"elapsed_s": "soon"}])
 def test_an_account_that_cannot_be_read(change: dict[str, Any]) -> None:
     with pytest.raises(GeneratorError, match="cannot be read"):
         Done.parse(recorded(**change))

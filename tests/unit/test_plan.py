@@ -121,9 +121,7 @@ def test_the_command_prints_cases_changes_and_time(monkeypatch: pytest.MonkeyPat
     session = ModuleType("nvbench.session")
     session.describe_changes = lambda plan: [f"host {plan.testbed.switch.host}: starts a switch"]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "nvbench.session", session)
-    result = CliRunner().invoke(
-        plan_command.command, ["10ge-forwarding", "--quick", "-s", "datapath.queues=1"]
-    )
+    result = CliRunner().invoke(plan_command.command, ["10ge-forwarding", "--quick", "-s", "datapath.queues=1"])
     assert result.exit_code == 0, result.output
     assert "7 cases in 1 set-up; in each: throughput, latency" in result.output
     assert re.search(r"ovs_dpdk-1q-64B +14\.88 Mpps +11 s", result.output)

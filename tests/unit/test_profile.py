@@ -161,8 +161,7 @@ def test_a_bad_value_says_what_helps(override: str, line: str) -> None:
 def test_an_option_must_be_one_of_every_swept_kind() -> None:
     (told,) = refused(SMALL, "datapath.kind=[ovs_dpdk, direct]", "datapath.emc=true")
     assert told == (
-        "-s datapath.emc: is no option of the datapath direct, which is swept too "
-        "(make direct a profile of its own)"
+        "-s datapath.emc: is no option of the datapath direct, which is swept too (make direct a profile of its own)"
     )
 
 

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nvbench.generators.simulated import Device, SimulatedGenerator
-from nvbench.metrics import LimitedBy
 from nvbench.rfc2544 import throughput
 from nvbench.search import Goal, Limits, search
+from nvbench.tables import LimitedBy
 from nvbench.trial import Trial
 
 GOAL = Goal(loss_ratio=0.0, search_s=0.5, final_s=5.0, width=0.005)
@@ -82,9 +82,7 @@ def test_a_bench_that_disturbs_every_trial_gets_no_answer_but_a_reason():
     ceiling=st.sampled_from([1e6, 2e7]),
     seed=st.integers(0, 1000),
 )
-def test_whatever_the_device_the_answer_has_passed_at_full_length(
-    capacity, noise, background, pauses, ceiling, seed
-):
+def test_whatever_the_device_the_answer_has_passed_at_full_length(capacity, noise, background, pauses, ceiling, seed):
     device = {
         "capacity_pps": capacity,
         "capacity_noise": noise,

@@ -23,9 +23,7 @@ class Silent:
 
 
 def run(tmp_path, *overrides):
-    plan = make_plan(
-        load_profile("10ge-forwarding", (*SIMULATED, *overrides), True), load_testbed("simulated")
-    )
+    plan = make_plan(load_profile("10ge-forwarding", (*SIMULATED, *overrides), True), load_testbed("simulated"))
     with bench(plan.testbed) as held, RunWriter.create(tmp_path, RunHeader("p", "simulated")) as store:
         Session(plan, held, store, Silent()).run()
     return nvbench.open_results(store.path)
@@ -55,9 +53,7 @@ def test_each_case_gets_its_answers_and_each_answer_its_trials(tmp_path):
 
 def test_a_device_that_passes_nothing_is_a_result(tmp_path):
     rows = run(tmp_path, "traffic.frame_bytes=64", "datapath.background_loss=0.1").results().to_pylist()
-    assert [(row["test"], row["rate_pps"], row["verdict"]) for row in rows] == [
-        ("throughput", 0.0, "nothing passes")
-    ]
+    assert [(row["test"], row["rate_pps"], row["verdict"]) for row in rows] == [("throughput", 0.0, "nothing passes")]
 
 
 def test_disturbed_trials_are_stored_and_not_believed(tmp_path):

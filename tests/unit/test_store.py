@@ -14,9 +14,9 @@ from pyarrow import dataset
 
 import nvbench
 from nvbench.errors import NotReadyError, StoreError, UsageError
-from nvbench.metrics import LatencySummary, LimitedBy, ResultRow, Sample, Subject
 from nvbench.reading import find_runs, open_results, resolve_run
-from nvbench.store import MERGE_EVERY, RunHeader, RunState, RunWriter, live_parts, trial_row
+from nvbench.store import MERGE_EVERY, RunHeader, RunState, RunWriter, live_parts
+from nvbench.tables import LatencySummary, LimitedBy, ResultRow, Sample, Subject, trial_row
 from nvbench.trial import Counters, Latency, Pauses, Trial, Validity
 
 SUBJECT = Subject("p2p-64", "throughput", "ovs_dpdk", "nvgen", 64, 1000, 2, "bidirectional")

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from nvbench.errors import StoreError
-from nvbench.metrics import Sample, Subject
 from nvbench.reading import open_results
-from nvbench.store import MERGE_EVERY, RunHeader, RunWriter, live_parts, trial_row
+from nvbench.store import MERGE_EVERY, RunHeader, RunWriter, live_parts
+from nvbench.tables import Sample, Subject, trial_row
 from nvbench.trial import Counters, Latency, Trial
 
 ROW = trial_row(
@@ -38,7 +38,7 @@ while True:
 @pytest.mark.parametrize("after", [1, 9, 10, 33])
 def test_a_killed_run_has_every_acknowledged_trial(tmp_path: Path, after: int) -> None:
     row = Path(__file__).read_text().split("ROW = ")[1].split("WRITES_FOR_EVER")[0]
-    imports = "from nvbench.metrics import Subject\nfrom nvbench.store import trial_row\n"
+    imports = "from nvbench.tables import Subject, trial_row\n"
     imports += "from nvbench.trial import Counters, Latency, Trial\n"
     (tmp_path / "tests_row.py").write_text(f"{imports}ROW = {row}")
     with subprocess.Popen(

@@ -180,8 +180,7 @@ def test_two_hosts_place_their_own_cores() -> None:
     [
         (
             "  cores: [2, 9]\n",
-            "t.yaml:4: generator.cores names core 9, which host local does not have online "
-            "(online: cores 0-3)",
+            "t.yaml:4: generator.cores names core 9, which host local does not have online (online: cores 0-3)",
         ),
         (
             "  numa: 1\n",
