@@ -239,8 +239,8 @@ class Nvgen:
     def close(self) -> None:
         """See `Generator.close`."""
         self._process.close()
-        for socket in self._command.sockets:
-            self._host.remove(socket)
+        for path in (*self._command.sockets, self._command.runtime_folder):
+            self._host.remove(path)
 
     def _follow(self, deadline: float, on_live: OnLive | None) -> dict[str, Any]:
         self._event("started", deadline)

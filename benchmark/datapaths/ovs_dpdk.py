@@ -95,9 +95,10 @@ class OvsDpdk:
         place, mask = self._place, 0
         for core in place.pmd_cores:
             mask |= 1 << core
+        prefix = PurePosixPath(self._folder).name
         wanted = {
             "dpdk-init": "true",
-            "dpdk-extra": f'"--in-memory --no-telemetry --file-prefix {PurePosixPath(self._folder).name}{self._devices()}"',
+            "dpdk-extra": f'"--in-memory --no-telemetry --file-prefix {prefix}{self._devices()}"',
             "dpdk-socket-mem": f'"{place.memory_mb}"',
             "dpdk-lcore-mask": hex(1 << place.housekeeping_core),
             "pmd-cpu-mask": hex(mask),

@@ -64,3 +64,8 @@ class NvgenCommand:
                 if options.get("server") == "1" and "path" in options:
                     found.append(options["path"])
         return tuple(found)
+
+    @property
+    def runtime_folder(self) -> str:
+        """What DPDK, run by root, leaves behind of a program even when that ends in order."""
+        return f"/run/dpdk/{self.file_prefix}"

@@ -1,8 +1,8 @@
 """A device of known capacity: OVS's ingress policer. What is measured has to agree with it, in true seconds.
 
 The policer counts frames without FCS and Ethernet header, and runs on DPDK's clock, which is rounded and may be off by
-0.2 %. Its bucket lets a burst pass once: 800 kbit hide 8 ms of overload, 0.1 % of a trial of 8 s, and bear a short pause
-of the PMD.
+0.2 %. Its bucket lets a burst pass once: 800 kbit hide 8 ms of overload, 0.1 % of a trial of 8 s, and bear a short
+pause of the PMD.
 """
 
 import pytest

@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 
-from nvbench.errors import GeneratorError
 from nvbench.endpoint import Port
+from nvbench.errors import GeneratorError
 from nvbench.generators.base import Layout
 from nvbench.generators.nvgen import Nvgen, NvgenCommand, build
 from nvbench.hosts.local import LocalHost

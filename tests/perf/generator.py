@@ -111,7 +111,7 @@ class Testpmd:
 def nvgen(binary: str, ports: tuple[Port, Port], peer: tuple[str, tuple[str, ...]] | None) -> Iterator[Nvgen]:
     """An nvgen on core 0, and a testpmd on core 1 that its first ports are connected to."""
     layout = Layout(ports=ports, cores=(0,), memory_mb=128)
-    generator = Nvgen.start(HOST, layout, binary=binary, housekeeping_core=1, file_prefix=f"nvperf{os.getpid()}g")
+    generator = Nvgen.start(HOST, layout, binary=binary, housekeeping_core=0, file_prefix=f"nvperf{os.getpid()}g")
     other = None
     try:
         if peer:
