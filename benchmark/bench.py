@@ -17,7 +17,7 @@ from nvbench.datapaths import make_datapath
 from nvbench.datapaths.base import Datapath, Parameters, Place, virtual_ports
 from nvbench.datapaths.simulated import Simulated, SimulatedParameters
 from nvbench.endpoint import Port
-from nvbench.errors import NotReadyError
+from nvbench.errors import DatapathError, NotReadyError
 from nvbench.generators import nvgen
 from nvbench.generators.base import Generator, Layout
 from nvbench.generators.simulated import Device, SimulatedGenerator
@@ -137,6 +137,7 @@ class Bench:
             ports=self._generator_ports(place, parameters),
             cores=self.placement.generator_cores,
             queues=parameters.queues,
+            descriptors=parameters.descriptors,
             max_frame_bytes=max_frame_bytes,
             memory_mb=GENERATOR_MEMORY_MB,
         )
@@ -152,7 +153,11 @@ class Bench:
                 drain_s=drain_s,
             )
             stack.callback(generator.close)
-            datapath.attach()
+            try:
+                datapath.attach()
+            except DatapathError:
+                generator.check_alive()  # its end is then the fault to tell
+                raise
             generator.ready(READY_PATIENCE_S)
             watch = PollerWatch(self.switch_host, datapath.poller(), self.placement.pmd_cores)
             yield Rig(datapath, generator, watch)

@@ -76,7 +76,7 @@ class Pauses:
 
     Attributes:
         generator_longest_us: Longest time that the generator did not poll.
-        generator_count: Number of its pauses above 100 us.
+        generator_count: Number of its pauses above 50 us.
         generator_total_us: Sum of those pauses.
         send_delay_max_us: How late the latest frame left, against its place in the schedule.
         device_longest_us: Longest time that a ring of the device took no frame although it was offered some.

@@ -35,6 +35,7 @@ class Layout:
         ports: Its two ports; direction 0 goes from the first to the second.
         cores: The cores it may poll on.
         queues: Receive and transmit queues of each port.
+        descriptors: Descriptors of each queue; a device with fewer takes what it has.
         max_frame_bytes: The largest frame of any case, with FCS.
         memory_mb: Hugepage memory for it.
         hugepages: Whether the host has hugepages for it.
@@ -43,6 +44,7 @@ class Layout:
     ports: tuple[Port, Port]
     cores: tuple[int, ...]
     queues: int = 1
+    descriptors: int = 1024
     max_frame_bytes: int = 1518
     memory_mb: int = 256
     hugepages: bool = True
@@ -54,6 +56,8 @@ class Generator(Protocol):
     name: str
     version: str
     simulated: bool
+    clock: dict[str, float]
+    """What it found of its processor's clock: true and DPDK's frequency, `tsc_hz` and `dpdk_hz`; empty without one."""
 
     def configure(self, traffic: Traffic) -> None:
         """Load the frames of a case; the next trials send them.

@@ -25,6 +25,10 @@ ANSWER_S = 5.0
 CLOCK_STEP_US = 1000.0
 FOREIGN_FRAMES, FOREIGN_RATIO = 10, 0.01
 LATE_RATIO = 0.001
+"""Of the frames asked for: more late than this, and the generator did not send the load."""
+
+PAUSED_RATIO = 0.01
+"""The same where it was paused: it sent the load all the rest of the time, and what it sent is what counts."""
 
 SMALLEST_RING = 128
 """Frames that any receive ring holds: a shorter pause of the generator cannot have lost any."""
@@ -87,39 +91,44 @@ def judge(done: Done, load_pps: float, allowance: int = 0) -> tuple[Validity, st
             Validity.FOREIGN,
             f"{total.foreign} foreign and {total.duplicate} duplicate frames, {total.received} received",
         )
-    asked = total.offered + total.late
-    if total.late > LATE_RATIO * asked:
-        return _judge_late(done, total, load_pps)
-    return _judge_loss(done, total, load_pps, allowance)
+    lossy, reason = _judge_loss(done, total, load_pps, allowance)
+    if total.late > LATE_RATIO * (total.offered + total.late):
+        validity, late = _judge_late(done, total, load_pps)
+        # Loss that no pause explains stands, whatever else was late: the device had less to do than was asked.
+        if validity is Validity.UNDERSENT or (validity is Validity.PAUSED and lossy is not None):
+            return validity, late
+    return lossy or Validity.VALID, reason
 
 
 def _judge_late(done: Done, total: Counters, load_pps: float) -> tuple[Validity, str]:
-    directions = len(done.directions)
-    paused_us = done.pauses.generator_total_us
-    late_us = total.late / (load_pps * directions) * 1e6
-    if paused_us >= late_us / 2:
-        return (
-            Validity.PAUSED,
-            f"generator was not there for {paused_us / 1000:.1f} ms ({total.late} frames not sent)",
-        )
+    """Frames not sent: by a generator that cannot, by one that was not there, or too few to matter."""
+    directions, pauses = len(done.directions), done.pauses
+    share = total.late / (total.offered + total.late)
+    explained = pauses.generator_total_us * load_pps * directions / 1e6
+    if explained >= total.late / 2:
+        if share <= PAUSED_RATIO:
+            return Validity.VALID, ""
+        away_ms = pauses.generator_total_us / 1000
+        return Validity.PAUSED, f"generator was not there for {away_ms:.1f} ms ({total.late} frames not sent)"
     sent_pps = total.offered / done.elapsed_s / directions if done.elapsed_s else 0.0
     if load_pps >= 1e6:
         return Validity.UNDERSENT, f"sent {sent_pps / 1e6:.2f} of {load_pps / 1e6:.2f} Mpps"
     return Validity.UNDERSENT, f"sent {scaled(sent_pps, 'pps')} of {scaled(load_pps, 'pps')}"
 
 
-def _judge_loss(done: Done, total: Counters, load_pps: float, allowance: int) -> tuple[Validity, str]:
+def _judge_loss(done: Done, total: Counters, load_pps: float, allowance: int) -> tuple[Validity | None, str]:
+    """Whether pauses explain the loss; None where it is the device's own."""
     pauses = done.pauses
     lost = total.lost + total.refused
     if lost <= allowance:
         return Validity.VALID, ""
     frames_per_us = load_pps * len(done.directions) / 1e6
     by_device = max(float(pauses.refused_in_stall), pauses.device_total_us * frames_per_us)
-    by_generator = 0.0
+    by_generator = 0.0  # explains frames that nobody took in, never frames that the device refused
     if pauses.generator_longest_us * load_pps / 1e6 >= SMALLEST_RING:
-        by_generator = pauses.generator_total_us * frames_per_us
+        by_generator = min(float(total.lost), pauses.generator_total_us * frames_per_us)
     if lost - by_device - by_generator > allowance:
-        return Validity.VALID, ""
+        return None, ""
     if by_device >= by_generator:
         return (
             Validity.STALLED,
@@ -128,7 +137,7 @@ def _judge_loss(done: Done, total: Counters, load_pps: float, allowance: int) ->
         )
     return (
         Validity.PAUSED,
-        f"generator was not there for {pauses.generator_total_us / 1000:.1f} ms ({lost} frames lost)",
+        f"generator was not there for {pauses.generator_total_us / 1000:.1f} ms ({total.lost} frames lost)",
     )
 
 
@@ -148,6 +157,7 @@ class Nvgen:
     def __init__(self, process: Process, command: NvgenCommand, host: Host, *, drain_s: float = 0.1) -> None:
         self.version = ""
         self.ports: tuple[dict[str, Any], ...] = ()
+        self.clock: dict[str, float] = {}
         self.drain_s = drain_s
         self._process = process
         self._command = command
@@ -187,6 +197,21 @@ class Nvgen:
         event = self._event("ready", time.monotonic() + timeout_s)
         self.version = f"nvgen on {event['version']}"
         self.ports = tuple(event["ports"])
+        self.clock = {"tsc_hz": float(event["tsc_hz"]), "dpdk_hz": float(event["dpdk_hz"])}
+
+    def check_alive(self) -> None:
+        """Does nothing where it is up, or still waits for a switch.
+
+        Raises:
+            GeneratorError: It has ended, or said why it cannot go on.
+        """
+        try:
+            line = self._process.receive(0.0)
+        except TimeoutError:
+            return
+        if line is None:
+            raise self._died()
+        raise GeneratorError(f"nvgen: {line}", place=self._place)
 
     def configure(self, traffic: Traffic) -> None:
         """See `Generator.configure`."""

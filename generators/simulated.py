@@ -38,6 +38,7 @@ class SimulatedGenerator:
     simulated = True
 
     def __init__(self, device: Device, seed: int) -> None:
+        self.clock: dict[str, float] = {}
         self._device = device
         self._random = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self._traffic = Traffic(64)

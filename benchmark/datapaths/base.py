@@ -22,9 +22,9 @@ class Parameters(BaseModel):
 
     queues: int = Field(default=1, ge=1, le=64, description="receive and transmit queues of each port")
     descriptors: int = Field(
-        default=2048,
+        default=4096,
         ge=64,
-        le=32768,
+        le=4096,
         multiple_of=64,
         description="descriptors of each queue; a power of two on virtual ports",
     )

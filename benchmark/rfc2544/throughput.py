@@ -32,6 +32,8 @@ def _limited_by(answer: Answer, goal: Goal) -> LimitedBy:
     if answer.carrier is None:
         nothing_passes = any(trial.valid and not goal.passed(trial) for trial in answer.trials)
         return LimitedBy.SUT if nothing_passes else LimitedBy.UNKNOWN
+    if answer.disturbed:
+        return LimitedBy.UNKNOWN
     if answer.generator_limited:
         return LimitedBy.GENERATOR
     return LimitedBy.LINE_RATE if answer.upper_pps is None else LimitedBy.SUT

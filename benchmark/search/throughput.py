@@ -7,6 +7,8 @@ Trials end early once they cannot pass. Invalid trials are repeated and never mo
 
 from __future__ import annotations
 
+import math
+
 from nvbench.search.base import Answer, Goal, Limits
 from nvbench.trial import AbortRule, Measure, Trial, Validity
 
@@ -33,6 +35,7 @@ class _Search:
         self._failed: float | None = None  # lowest load that lost too much
         self._barrier: float | None = None  # lowest load at which no trial was valid
         self._undersent = False  # the barrier is the generator's
+        self._reason = ""  # why the last trial at the barrier was not valid
         self._carrier: Trial | None = None
 
     def run(self) -> Answer:
@@ -41,11 +44,15 @@ class _Search:
             self._bracket(found, self._goal.final_s)
         except _EndedError as ended:
             self._warnings.append(str(ended))
-        barred = self._barrier is not None and self._barrier < (self._failed or self._limits.top_pps * 2)
+        barred = self._barrier is not None and self._barrier < (self._failed or math.inf)
+        disturbed = barred and not self._undersent
+        if disturbed:
+            self._warnings.append(f"no valid trial at {self._barrier:.0f} frames/s: {self._reason}")
         return Answer(
             carrier=self._carrier,
             upper_pps=self._failed,
             generator_limited=barred and self._undersent,
+            disturbed=disturbed,
             trials=tuple(self._trials),
             warnings=tuple(self._warnings),
         )
@@ -54,13 +61,15 @@ class _Search:
 
     def _ask(self, load: float, duration: float, abort: AbortRule) -> Trial:
         """A valid trial, or after enough repeats an invalid one."""
+        undersent = False
         for _ in range(self._limits.repeat_invalid + 1):
             if len(self._trials) >= self._limits.max_trials:
                 raise _EndedError(f"the search ended after {len(self._trials)} trials, its limit")
             trial = self._measure(load, duration, abort)
             self._trials.append(trial)
-            if trial.valid or trial.validity is Validity.UNDERSENT:
-                break
+            if trial.valid or (trial.validity is Validity.UNDERSENT and undersent):
+                break  # a generator that fails twice to send a load cannot
+            undersent = trial.validity is Validity.UNDERSENT
         return trial
 
     def _passes(self, load: float, duration: float) -> bool:
@@ -77,11 +86,10 @@ class _Search:
             return True
         if trial.valid:
             self._failed = min(load, self._failed or load)
-        elif load < (self._barrier or self._limits.top_pps * 2):
+        elif load < (self._barrier or math.inf):
             self._barrier = load
             self._undersent = trial.validity is Validity.UNDERSENT
-            if not self._undersent:
-                self._warnings.append(f"no valid trial at {load:.0f} frames/s: {trial.reason}")
+            self._reason = trial.reason
         return False
 
     # -- where to ask ------------------------------------------------------------------------------------------

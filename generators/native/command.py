@@ -49,7 +49,8 @@ class NvgenCommand:
             *devices,
             "--",
             *("--ports", ",".join(port.device for port in layout.ports if port.device)),
-            *("--queues", str(layout.queues), "--max-frame", str(layout.max_frame_bytes)),
+            *("--queues", str(layout.queues), "--descriptors", str(layout.descriptors)),
+            *("--max-frame", str(layout.max_frame_bytes)),
             *("--housekeeping-core", str(self.housekeeping_core)),
             *(() if self.receive else ("--no-receive",)),
         )

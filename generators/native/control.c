@@ -164,8 +164,8 @@ void *control_main(void *unused)
 	pin();
 	await_ports();
 	clock_calibrate();
-	emit(json_pack("{s:s,s:s,s:f,s:o}", "event", "ready", "version", rte_version(), "tsc_hz", clock_hz(), "ports",
-		       ports_describe()));
+	emit(json_pack("{s:s,s:s,s:f,s:f,s:o}", "event", "ready", "version", rte_version(), "tsc_hz", clock_hz(),
+		       "dpdk_hz", (double)rte_get_tsc_hz(), "ports", ports_describe()));
 	for (;;) {
 		uint64_t wait = trial_running() ? trial_wait_ns() : IDLE_REFINE_MS * 1000000ULL;
 		struct timespec timeout = {(time_t)(wait / 1000000000), (long)(wait % 1000000000)};

@@ -1,4 +1,4 @@
-/* nvgen EALARGS -- --ports DEV0,DEV1 --queues N --max-frame BYTES --housekeeping-core K [--no-receive] */
+/* nvgen EALARGS -- --ports DEV0,DEV1 --queues N --descriptors D --max-frame BYTES --housekeeping-core K [--no-receive] */
 #include <getopt.h>
 #include <pthread.h>
 #include <signal.h>
@@ -19,7 +19,7 @@
 #include "control.h"
 #include "nvgen.h"
 
-struct nvgen nv = {.queues = 1, .max_frame = 1518};
+struct nvgen nv = {.queues = 1, .descriptors = 1024, .max_frame = 1518};
 
 static void die(const char *what)
 {
@@ -56,7 +56,7 @@ static void parse_options(int argc, char **argv)
 	static const struct option options[] = {
 		{"ports", required_argument, NULL, 'p'},     {"queues", required_argument, NULL, 'q'},
 		{"max-frame", required_argument, NULL, 'm'}, {"housekeeping-core", required_argument, NULL, 'k'},
-		{"no-receive", no_argument, NULL, 'n'},	     {NULL, 0, NULL, 0}};
+		{"descriptors", required_argument, NULL, 'd'}, {"no-receive", no_argument, NULL, 'n'}, {NULL, 0, NULL, 0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
@@ -69,6 +69,9 @@ static void parse_options(int argc, char **argv)
 			break;
 		case 'm':
 			nv.max_frame = number(optarg, "--max-frame", 64, 16128);
+			break;
+		case 'd':
+			nv.descriptors = number(optarg, "--descriptors", 64, 32768);
 			break;
 		case 'k':
 			nv.housekeeping_core = number(optarg, "--housekeeping-core", 0, 1023);

@@ -63,6 +63,7 @@ struct stream {
 	double per_tick, phase;
 	unsigned burst;
 	uint32_t flow, flow_step, flow_start, flow_count;
+	uint64_t catch_up, catch_up_ticks; /* when the next burst of a backlog may go, and how far they are apart */
 	uint64_t position, sent, late, refused;
 	double delay_frames;
 	uint64_t stall_since, stall_refused, again;
@@ -105,7 +106,7 @@ struct port {
 struct nvgen {
 	/* Fixed once the ports are up. */
 	struct port ports[2];
-	unsigned n_ports, queues, max_frame, housekeeping_core;
+	unsigned n_ports, queues, descriptors, max_frame, housekeeping_core;
 	bool no_receive;
 	struct worker *workers;
 	unsigned n_workers;

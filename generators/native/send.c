@@ -147,10 +147,16 @@ void send_step(struct stream *s, uint64_t now)
 			send_close(s, now);
 		return;
 	}
-	/* After a pause no flood: what exceeds a small backlog was not sent in time, and the schedule moves on. */
+	/* What exceeds a small backlog was not sent in time, and the schedule moves on. */
 	if (unlikely(due - s->position > s->backlog)) {
 		s->late += due - s->position - s->backlog;
 		s->position = due - s->backlog;
+	}
+	/* After a pause no flood: the backlog goes out little faster than the schedule. */
+	if (unlikely(due - s->position > s->burst)) {
+		if (now < s->catch_up)
+			return;
+		s->catch_up = now + s->catch_up_ticks;
 	}
 	/* Asking a full ring again at once would take its cache lines from the very device that empties it. */
 	if (unlikely(s->stall_since && now < s->again))

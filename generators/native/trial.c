@@ -6,14 +6,15 @@
 
 #define TICK_NS 20000000ULL
 #define DRAIN_TICK_NS 1000000ULL
-#define LIVE_TICKS 3
+#define LIVE_TICKS 4
 #define LEAD_US 300         /* from the go to the first frame, so that every worker is there */
-#define PAUSE_US 100
+#define PAUSE_US 50
 #define STALL_US 500
 #define AGAIN_US 1          /* from a refusal to the next offer */
 #define BACKLOG_FRAMES 32.0
-#define BACKLOG_US 200.0
-#define BACKLOG_MOST 256.0
+#define BACKLOG_US 2000.0
+#define BACKLOG_MOST 1024.0
+#define CATCH_UP 1.1        /* pace at which a backlog is worked off */
 #define SILENCE_S 0.1       /* frames not back after this long, or the drain time if longer, count as lost */
 #define SLOTS 64
 #define DRIFT_NS 1000000.0  /* what TSC and CLOCK_MONOTONIC may differ by, plus what a clock is slewed by at most */
@@ -81,6 +82,8 @@ static void schedule(void)
 		s->phase = (double)s->queue / nv.queues;
 		s->per_tick = trial.rate / trial.hz / nv.queues;
 		s->total = all > s->queue ? (all - s->queue + nv.queues - 1) / nv.queues : 0;
+		s->catch_up = 0;
+		s->catch_up_ticks = (uint64_t)(s->burst / s->per_tick / CATCH_UP);
 		s->backlog = (uint64_t)fmax(8.0, backlog / nv.queues);
 		s->end = trial.t0;
 		s->done = id >= trial.streams;

@@ -52,7 +52,7 @@ def test_the_forwarding_profile_is_rfc_2544s() -> None:
 def test_quick_lays_its_section_over_the_rest_and_overrides_win() -> None:
     profile = load_profile("10ge-forwarding", ["tests.throughput.final_s=3"], quick=True)
     assert profile.tests.throughput is not None
-    assert (profile.tests.throughput.search_s, profile.tests.throughput.final_s) == (0.5, 3.0)
+    assert (profile.tests.throughput.search_s, profile.tests.throughput.final_s) == (0.3, 3.0)
     assert profile.tests.throughput.width == 0.005
     assert (profile.drain_s, profile.quick) == (0.1, True)
 

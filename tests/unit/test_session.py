@@ -1,5 +1,7 @@
 """The conductor, on a simulated device: what it stores, and what it holds against a trial."""
 
+from dataclasses import replace
+
 import pytest
 
 import nvbench
@@ -78,6 +80,13 @@ def test_loss_that_an_absence_of_the_switch_explains_is_no_loss_of_the_device():
 def test_loss_beyond_what_the_absence_explains_is_the_devices_own():
     assert held_against(lossy(9000), Absence(waited_s=0.005), AbortRule(0)).valid
     assert held_against(lossy(9000), Absence(waited_s=0.005), AbortRule(4500)).validity is Validity.STALLED
+
+
+def test_a_generator_that_misses_a_load_far_below_its_ceiling_was_disturbed():
+    missed = replace(lossy(0), validity=Validity.UNDERSENT, reason="sent 0.90 of 1.00 Mpps")
+    assert held_against(missed, Absence(), AbortRule(0), ceiling_pps=7e6).validity is Validity.PAUSED
+    assert held_against(missed, Absence(), AbortRule(0), ceiling_pps=1e6).validity is Validity.UNDERSENT
+    assert held_against(missed, Absence(), AbortRule(0)).validity is Validity.UNDERSENT
 
 
 def test_a_trial_without_loss_needs_no_excuse():
