@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from nvbench import doctor, fingerprint
 from nvbench.collectors import PollerWatch
 from nvbench.datapaths import make_datapath
-from nvbench.datapaths.base import Datapath, Parameters, Place, virtual_ports
+from nvbench.datapaths.base import Datapath, Parameters, Place, dpdk_files, virtual_ports
+from nvbench.datapaths.direct import WIRE_MEMORY_MB
 from nvbench.datapaths.simulated import Simulated, SimulatedParameters
 from nvbench.endpoint import Port
 from nvbench.errors import DatapathError, NotReadyError
@@ -28,7 +29,6 @@ from nvbench.placement import Placement, place_cores
 from nvbench.testbed import Testbed
 
 BUILD_FOLDER = "/var/cache/nvbench"
-GENERATOR_MEMORY_MB = 256
 READY_PATIENCE_S = 30.0
 
 
@@ -75,10 +75,13 @@ class Bench:
 
     # -- getting ready -----------------------------------------------------------------------------------------
 
-    def make_ready(self) -> None:
+    def make_ready(self, setups: Iterable[tuple[Parameters, int]]) -> None:
         """See that what is needed is there: programs, the generator, and hugepages for switch and generator.
 
         Hugepages that the host has are kept, what lacks is added.
+
+        Args:
+            setups: Datapath options and largest frame of each set-up to come.
 
         Raises:
             NotReadyError: Something is missing, or the host has not enough memory.
@@ -89,8 +92,8 @@ class Bench:
                 raise NotReadyError(told, place=f"host {name}", remedy="nvbench doctor --fix")
         self._nvgen = nvgen.build(self.generator_host, BUILD_FOLDER)
         needs: dict[str, list[int]] = {}
-        needs.setdefault(self.generator_host.name, []).append(GENERATOR_MEMORY_MB)
-        needs.setdefault(self.switch_host.name, []).append(self.testbed.switch.socket_memory_mb)
+        needs.setdefault(self.generator_host.name, []).append(max(_generator_memory_mb(*setup) for setup in setups))
+        needs.setdefault(self.switch_host.name, []).append(max(self.testbed.switch.socket_memory_mb, WIRE_MEMORY_MB))
         for name, sizes_mb in needs.items():
             self._reserve(self._hosts[name], sizes_mb)
 
@@ -139,17 +142,19 @@ class Bench:
             queues=parameters.queues,
             descriptors=parameters.descriptors,
             max_frame_bytes=max_frame_bytes,
-            memory_mb=GENERATOR_MEMORY_MB,
+            memory_mb=_generator_memory_mb(parameters, max_frame_bytes),
         )
         with ExitStack() as stack:
             stack.callback(datapath.down)
             datapath.up(self._journal)
+            prefix = f"{self._name()}-gen"
+            self._journal.record(self.generator_host, dpdk_files(prefix))
             generator = nvgen.Nvgen.start(
                 self.generator_host,
                 layout,
                 binary=self._nvgen,
                 housekeeping_core=self.placement.housekeeping_core,
-                file_prefix=f"{self._name()}-gen",
+                file_prefix=prefix,
                 drain_s=drain_s,
             )
             stack.callback(generator.close)
@@ -187,6 +192,12 @@ class Bench:
             for port in self.testbed.generator.ports
         )
         return first, second
+
+
+def _generator_memory_mb(parameters: Parameters, max_frame_bytes: int) -> int:
+    """Hugepage memory that buffers for every descriptor of two ports take, both ways, and room for the rest."""
+    buffers = 2 * 2 * parameters.queues * (parameters.descriptors + 640)
+    return 128 + buffers * (max(2048, max_frame_bytes + 64) + 384) // 2**20
 
 
 def _simulated_rig(parameters: SimulatedParameters, seed: int) -> Rig:

@@ -69,7 +69,7 @@ class Session:
             self.store.warn(warning)
         if not self.plan.profile.simulated:
             self.observer.stage("making the bench ready")
-            self.bench.make_ready()
+            self.bench.make_ready([(setup.parameters, setup.max_frame_bytes) for setup in self.plan.setups])
         ceilings = self._ceilings()
         for setup in self.plan.setups:
             self.observer.stage(f"bringing up {setup.datapath_kind}, {setup.parameters.queues} queue(s) a port")

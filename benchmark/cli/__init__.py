@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
 import click
 
 from nvbench import __version__
-from nvbench.errors import NvbenchError
+from nvbench.errors import NvbenchError, RunBrokeError
 
 COMMANDS = {
     "run": "Run a profile on a testbed.",
@@ -67,6 +68,11 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: nobody to tell
         sys.exit(0)
+    except Exception as error:
+        if os.environ.get("NVBENCH_TRACEBACK"):
+            raise
+        what = f"internal error: {type(error).__name__}: {error}"
+        _fail(f"{what} (a bug: please report it, with what NVBENCH_TRACEBACK=1 shows)", RunBrokeError.exit_code)
     sys.exit(status if isinstance(status, int) else 0)
 
 

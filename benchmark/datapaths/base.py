@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nvbench.endpoint import Port
 from nvbench.errors import DatapathError
 from nvbench.hosts import Host
-from nvbench.journal import Journal
+from nvbench.journal import Journal, Remove
 
 
 class Parameters(BaseModel):
@@ -54,6 +55,11 @@ class Place:
     ports: tuple[str | None, str | None]
     prefix: str = "/usr"
 
+    @property
+    def file_prefix(self) -> str:
+        """What keeps a DPDK program's files apart from others' here."""
+        return PurePosixPath(self.folder).name
+
     def socket(self, port: int) -> str:
         """The vhost-user socket of a port; its server is the generator."""
         return f"{self.folder}/vhost{port}.sock"
@@ -74,6 +80,11 @@ class Reading:
     metric: str
     value: float
     unit: str
+
+
+def dpdk_files(file_prefix: str) -> Remove:
+    """The undo of a DPDK program run as root: its runtime folder, which it leaves even where it ends well."""
+    return Remove(f"/run/dpdk/{file_prefix}")
 
 
 class Datapath(Protocol):

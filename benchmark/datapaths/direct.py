@@ -9,10 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from nvbench.datapaths.base import Parameters, Place, Reading, wait_for_socket
+from nvbench.datapaths.base import Parameters, Place, Reading, dpdk_files, wait_for_socket
 from nvbench.errors import CommandError, DatapathError
 from nvbench.hosts import Process
 from nvbench.journal import Journal, Remove
+
+WIRE_MEMORY_MB = 256
 
 
 class DirectParameters(Parameters):
@@ -38,6 +40,7 @@ class Direct:
         self._undo = (journal, journal.mark())
         if self._virtual:
             journal.record(self._place.host, Remove(self._place.folder))
+            journal.record(self._place.host, dpdk_files(f"{self._place.file_prefix}-wire"))
             self._place.host.make_folder(self._place.folder)
 
     def attach(self) -> None:
@@ -75,15 +78,15 @@ class Direct:
             *("--in-memory", "--no-pci", "--no-telemetry", "--single-file-segments"),
             *(
                 "--file-prefix",
-                f"{place.folder.rsplit('/', 1)[-1]}-wire",
+                f"{place.file_prefix}-wire",
                 "--socket-mem",
-                str(place.memory_mb),
+                str(WIRE_MEMORY_MB),
             ),
             *(word for device in devices for word in ("--vdev", device)),
             "--",
             *(f"--rxq={queues}", f"--txq={queues}", "--rxd=1024", "--txd=1024"),
             *("--forward-mode=io", "--auto-start", "--no-lsc-interrupt"),
-            *("--total-num-mbufs=32768", f"--mbuf-size={max(2176, self._parameters.mtu + 400)}"),
+            *("--total-num-mbufs=8192", f"--mbuf-size={max(2176, self._parameters.mtu + 400)}"),
         ]
 
     def readings(self) -> Sequence[Reading]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import PurePosixPath
 from typing import Literal
 
 from pydantic import Field
 
-from nvbench.datapaths.base import Parameters, Place, Reading, wait_for_socket
+from nvbench.datapaths.base import Parameters, Place, Reading, dpdk_files, wait_for_socket
 from nvbench.datapaths.ovs_output import (
     parse_interfaces,
     parse_pmd_rxqs,
@@ -63,6 +62,7 @@ class OvsDpdk:
         host = self._place.host
         self._undo = (journal, journal.mark())
         journal.record(host, Remove(self._folder))
+        journal.record(host, dpdk_files(self._place.file_prefix))
         host.make_folder(self._folder)
         try:
             self._start_database(journal)
@@ -95,10 +95,9 @@ class OvsDpdk:
         place, mask = self._place, 0
         for core in place.pmd_cores:
             mask |= 1 << core
-        prefix = PurePosixPath(self._folder).name
         wanted = {
             "dpdk-init": "true",
-            "dpdk-extra": f'"--in-memory --no-telemetry --file-prefix {prefix}{self._devices()}"',
+            "dpdk-extra": f'"--in-memory --no-telemetry --file-prefix {place.file_prefix}{self._devices()}"',
             "dpdk-socket-mem": f'"{place.memory_mb}"',
             "dpdk-lcore-mask": hex(1 << place.housekeeping_core),
             "pmd-cpu-mask": hex(mask),

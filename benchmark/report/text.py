@@ -94,7 +94,8 @@ def results_table(results: Results, width: int = PIPED_WIDTH) -> Group:
         for test in dict.fromkeys(row["test"] for row in own):
             parts += _answers(test, [row for row in own if row["test"] == test], width)
         parts += [] if own else [Text("no results"), Text()]
-        texts = [*run.warnings, *(f"{row['case_id']}: {text}" for row in own for text in row["warnings"] or ())]
+        texts = [*run.warnings]
+        texts += [f"{row['case_id']}: {text}" for row in own for text in row["warnings"] or () if text not in texts]
         parts += [Text(f"warning: {text}", style="yellow") for text in dict.fromkeys(texts)]
         parts.append(Text(f"results: {run.path}"))
     return Group(*parts)

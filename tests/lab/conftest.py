@@ -20,18 +20,22 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def running(*names: str) -> dict[int, str]:
+    """Process id -> command line, of the live processes that hold one of these words; zombies are not."""
+    told = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    rows = (line.split(maxsplit=2) for line in told.splitlines())
+    return {int(pid): args for pid, state, args in rows if state[0] != "Z" and any(name in args for name in names)}
+
+
 def traces() -> dict[str, object]:
     """What a run could leave behind."""
-    processes = subprocess.run(["ps", "-eo", "stat=,args="], capture_output=True, text=True, check=True).stdout
-    ours = ("ovs-vswitchd", "ovsdb-server", "dpdk-testpmd", "nvgen-")
     state = Path("/run/nvbench")
     return {
         "hugepages": Path("/proc/sys/vm/nr_hugepages").read_text(),
         "links": sorted(entry.name for entry in Path("/sys/class/net").iterdir()),
         "state": sorted(entry.name for entry in state.glob("*") if entry.suffix != ".lock"),
-        "processes": sorted(
-            line for line in processes.splitlines() if any(name in line for name in ours) and line[0] != "Z"
-        ),
+        "dpdk": sorted(entry.name for entry in Path("/run/dpdk").glob("*")),
+        "processes": sorted(running("ovs-vswitchd", "ovsdb-server", "dpdk-testpmd", "nvgen-").values()),
     }
 
 

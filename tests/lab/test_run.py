@@ -6,11 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import nvbench
+from tests.lab.conftest import running
 
 pytestmark = pytest.mark.usefixtures("as_found")
 
@@ -31,23 +34,25 @@ def only_run(results: Path) -> Path:
     return path
 
 
-def start(results: Path, *words: str) -> subprocess.Popen[str]:
-    """A run that has stored its first trial through the switch."""
+@contextmanager
+def started(results: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run whose generator's ceiling is known and whose first trials through the switch are stored."""
     child = subprocess.Popen(
-        command(results, *ONE_CASE, "-s", "tests.throughput.final_s=30", *words),
+        command(results, *ONE_CASE, "-s", "tests.throughput.final_s=30"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if child.poll() is None and results.exists() and len(list(results.glob("*/trials/*.parquet"))) >= 2:
-            return child
-        if child.poll() is not None:
-            pytest.fail(f"ended early: {child.communicate()[1]}")
-        time.sleep(0.05)
-    child.kill()
-    pytest.fail("no trial within a minute")
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(results.glob("*/trials/*.parquet"))) < 5:
+            assert child.poll() is None, f"ended early: {child.communicate()[1]}"
+            assert time.monotonic() < deadline, "no trial through the switch within a minute"
+            time.sleep(0.02)
+        yield child
+    finally:
+        child.send_signal(signal.SIGINT)
+        child.communicate(timeout=60)
 
 
 def test_a_run_from_start_to_table(tmp_path):
@@ -75,9 +80,9 @@ def test_a_run_from_start_to_table(tmp_path):
 
 
 def test_interrupted_it_cleans_up_keeps_what_it_measured_and_says_so(tmp_path):
-    child = start(tmp_path)
-    child.send_signal(signal.SIGINT)
-    _, complaint = child.communicate(timeout=60)
+    with started(tmp_path) as child:
+        child.send_signal(signal.SIGINT)
+        _, complaint = child.communicate(timeout=60)
     assert child.returncode == 130
     assert complaint.rstrip().splitlines()[-1].startswith("nvbench: interrupted")
     assert "Traceback" not in complaint
@@ -85,12 +90,13 @@ def test_interrupted_it_cleans_up_keeps_what_it_measured_and_says_so(tmp_path):
 
 
 def test_killed_it_stops_sending_and_clean_removes_the_rest(tmp_path):
-    child = start(tmp_path)
-    child.kill()
-    child.communicate(timeout=60)
-    time.sleep(1)
-    generators = subprocess.run(["pgrep", "-f", "nvgen-"], capture_output=True, check=False)
-    assert generators.returncode == 1, "the generator outlived its master"
+    with started(tmp_path) as child:
+        child.kill()
+        child.communicate(timeout=60)
+    deadline = time.monotonic() + 10
+    while running("nvgen-") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not running("nvgen-"), "the generator outlived its master"
     done = subprocess.run([*NVBENCH, "clean"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "local: as it was found" in done.stdout
@@ -98,15 +104,11 @@ def test_killed_it_stops_sending_and_clean_removes_the_rest(tmp_path):
 
 
 def test_a_second_run_on_the_testbed_is_refused(tmp_path):
-    child = start(tmp_path / "first")
-    try:
+    with started(tmp_path / "first") as child:
         second = run(tmp_path / "second", *ONE_CASE)
         assert second.returncode == 3
         assert f"testbed local: in use by process {child.pid}" in second.stderr
         assert len(second.stderr.strip().splitlines()) == 1
-    finally:
-        child.send_signal(signal.SIGINT)
-        child.communicate(timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +116,10 @@ def test_a_second_run_on_the_testbed_is_refused(tmp_path):
     [("nvgen-", "nvgen ended"), ("ovs-vswitchd-dpdk", "the switch has gone")],
 )
 def test_a_part_that_dies_in_the_middle_is_named_and_what_was_measured_is_kept(tmp_path, victim, words):
-    child = start(tmp_path)
-    (pid,) = subprocess.run(["pgrep", "-f", victim], capture_output=True, text=True, check=True).stdout.split()
-    os.kill(int(pid), signal.SIGKILL)
-    _, complaint = child.communicate(timeout=120)
+    with started(tmp_path) as child:
+        (pid,) = running(victim)
+        os.kill(pid, signal.SIGKILL)
+        _, complaint = child.communicate(timeout=120)
     assert child.returncode == 4, complaint
     assert words in complaint.rstrip().splitlines()[-1]
     assert "Traceback" not in complaint
@@ -126,12 +128,18 @@ def test_a_part_that_dies_in_the_middle_is_named_and_what_was_measured_is_kept(t
     assert json.loads((only_run(tmp_path) / "run.json").read_text())["state"] == "broke"
 
 
-def test_an_ovs_that_does_not_start_shows_its_log(tmp_path):
-    bed = tmp_path / "bed.yaml"
-    packaged = Path(nvbench.__file__).parents[1] / "nvbench/profiles/testbeds/local.yaml"
-    text = packaged.read_text().replace("name: local", "name: tight").replace("1024", "64")
-    bed.write_text(text)
-    done = run(tmp_path / "results", *ONE_CASE, "--testbed", str(bed), "-s", "datapath.mtu=9000")
+BED = """
+name: no-such-nic
+link_gbps: 10
+generator: {ports: [{vdev: net_null0}, {vdev: net_null1}]}
+switch: {ports: [{pci: "0000:ff:1f.6"}, {pci: "0000:ff:1f.7"}]}
+"""
+
+
+def test_an_ovs_that_does_not_come_up_shows_the_end_of_its_log(tmp_path):
+    (tmp_path / "bed.yaml").write_text(BED)
+    done = run(tmp_path / "results", *ONE_CASE, "--testbed", str(tmp_path / "bed.yaml"))
     assert done.returncode == 4
-    assert "ovs-vswitchd.log ends:" in done.stderr
+    assert "0000:ff:1f.6" in done.stderr
+    assert "ovs-vswitchd.log ends:" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -54,7 +54,7 @@ def test_quick_lays_its_section_over_the_rest_and_overrides_win() -> None:
     assert profile.tests.throughput is not None
     assert (profile.tests.throughput.search_s, profile.tests.throughput.final_s) == (0.3, 3.0)
     assert profile.tests.throughput.width == 0.005
-    assert (profile.drain_s, profile.quick) == (0.1, True)
+    assert (profile.drain_s, profile.quick) == (0.05, True)
 
 
 def test_resolved_is_json_with_defaults_filled_in() -> None:

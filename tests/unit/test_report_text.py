@@ -77,7 +77,7 @@ Frame             NDR      L1      L2       Of               p50    p99  p99.9  
  1518       2  0.8127   10.00   9.870        -  0.00123 %  12.34      -      -  99.90  device limited, 3 of 20 trials invalid
 
 warning: cores 2,3 [not isolated] are shared
-warning: the link flapped
+warning: c1518: the link flapped
 results: PATH
 """  # noqa: E501 - as printed
 
