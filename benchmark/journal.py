@@ -65,6 +65,19 @@ class Remove:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveLink:
+    """A network device of our own goes."""
+
+    name: str
+    kind: ClassVar[str] = "remove_link"
+
+    def undo(self, host: Host) -> None:
+        """See `Undo.undo`."""
+        if host.exists(f"/sys/class/net/{self.name}"):
+            host.run(["ip", "link", "delete", self.name])
+
+
+@dataclass(frozen=True, slots=True)
 class StopDaemon:
     """A daemon of our own ends.
 
@@ -93,7 +106,7 @@ class StopDaemon:
         return self.mark in (host.read(f"/proc/{pid}/cmdline") or "")
 
 
-_KINDS: dict[str, Callable[..., Undo]] = {kind.kind: kind for kind in (Restore, Remove, StopDaemon)}
+_KINDS: dict[str, Callable[..., Undo]] = {kind.kind: kind for kind in (Restore, Remove, RemoveLink, StopDaemon)}
 
 
 class Journal:

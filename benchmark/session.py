@@ -32,6 +32,9 @@ FLAT_OUT_PPS = 1e9
 FAR_BELOW = 0.7
 """Of its ceiling: a load that the generator is known to reach."""
 
+LONG_ABSENCE_S = 0.0015
+"""Shorter ones are within what queues are for."""
+
 
 class Observer(Protocol):
     """Who watches a run: the terminal."""
@@ -257,11 +260,19 @@ class _Measurer:
 
     def __call__(self, load_pps: float, duration_s: float, abort: AbortRule) -> Trial:
         observer = self.session.observer
+
+        def look(live: Live) -> None:
+            self.rig.watch.look()
+            observer.live(self.where, load_pps, duration_s, live)
+
         self.rig.watch.absence()
-        measured = self.rig.generator.trial(
-            load_pps, duration_s, abort, lambda live: observer.live(self.where, load_pps, duration_s, live)
+        measured = self.rig.generator.trial(load_pps, duration_s, abort, look)
+        trial = held_against(
+            measured,
+            self.rig.watch.absence(),
+            abort,
+            ceiling_pps=self.ceiling_pps,
         )
-        trial = held_against(measured, self.rig.watch.absence(), abort, self.ceiling_pps)
         row = trial_row(self.subject, trial, purpose=self.purpose, simulated=self.rig.generator.simulated)
         trial = replace(trial, trial_id=self.session.store.append_trial(row))
         now = time.time()
@@ -273,11 +284,12 @@ class _Measurer:
         return trial
 
 
-def held_against(trial: Trial, absence: Absence, abort: AbortRule, ceiling_pps: float | None = None) -> Trial:
+def held_against(trial: Trial, absence: Absence, abort: AbortRule, *, ceiling_pps: float | None = None) -> Trial:
     """The trial, set aside where what else is known of the bench explains it better than the device does.
 
-    Frames that arrive while the host keeps the switch off its core are refused or lost; what is lost beyond those and
-    beyond the goal's allowance is the device's own. A generator that misses a load far below its ceiling was disturbed.
+    Frames that come while the host keeps the switch off its core wait, then are refused or lost, and come in a lump
+    after. What is lost beyond them and beyond the goal's allowance is the device's own, and so is all loss where no
+    absence was long. A generator that misses a load far below its ceiling was disturbed.
     """
     if trial.validity is Validity.UNDERSENT and ceiling_pps and trial.intended_pps < FAR_BELOW * ceiling_pps:
         reason = f"{trial.reason}, though the generator can send {scaled(ceiling_pps, 'pps')}"
@@ -285,7 +297,7 @@ def held_against(trial: Trial, absence: Absence, abort: AbortRule, ceiling_pps: 
     lost = trial.total.lost + trial.total.refused
     allowed = abort.max_lost_frames or 0
     explained = absence.total_s * trial.intended_pps * len(trial.directions)
-    if not trial.valid or lost <= allowed or lost - explained > allowed:
+    if not trial.valid or lost <= allowed or absence.longest_s < LONG_ABSENCE_S or lost - explained > allowed:
         return trial
     reason = (
         f"{lost} frames lost while the switch's cores were away for {absence.waited_s * 1e3:.1f} ms (other tasks) "

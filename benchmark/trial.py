@@ -80,7 +80,7 @@ class Pauses:
         generator_total_us: Sum of those pauses.
         send_delay_max_us: How late the latest frame left, against its place in the schedule.
         device_longest_us: Longest time that a ring of the device took no frame although it was offered some.
-        device_total_us: Sum of such times, of 500 us and more.
+        device_total_us: Sum of such times, of 200 us and more.
         refused_in_stall: Frames refused during those times.
     """
 

@@ -22,10 +22,12 @@ class Absence:
     Attributes:
         waited_s: Waiting for a core that another task had, all polling threads together.
         stolen_s: While the hypervisor had the core.
+        longest_s: The most of both between two looks: no single absence was longer.
     """
 
     waited_s: float = 0.0
     stolen_s: float = 0.0
+    longest_s: float = 0.0
 
     @property
     def total_s(self) -> float:
@@ -40,13 +42,23 @@ class PollerWatch:
         self._host = host
         self._cores = cores
         self._schedstats = [] if pid is None else _polling_threads(host, pid)
-        self._waited, self._stolen = self._totals()
+        self._seen = self._totals()
+        self._found = Absence()
+
+    def look(self) -> None:
+        """Look now; called now and then during a trial, it tells one long absence from many short ones."""
+        waited, stolen = self._totals()
+        waited_s = (waited - self._seen[0]) / 1e9
+        stolen_s = (stolen - self._seen[1]) * TICK_S
+        self._seen = waited, stolen
+        found = self._found
+        longest_s = max(found.longest_s, waited_s + stolen_s)
+        self._found = Absence(found.waited_s + waited_s, found.stolen_s + stolen_s, longest_s)
 
     def absence(self) -> Absence:
         """What was missed since the last call."""
-        waited, stolen = self._totals()
-        found = Absence((waited - self._waited) / 1e9, (stolen - self._stolen) * TICK_S)
-        self._waited, self._stolen = waited, stolen
+        self.look()
+        found, self._found = self._found, Absence()
         return found
 
     def _totals(self) -> tuple[int, int]:

@@ -30,9 +30,6 @@ LATE_RATIO = 0.001
 PAUSED_RATIO = 0.01
 """The same where it was paused: it sent the load all the rest of the time, and what it sent is what counts."""
 
-SMALLEST_RING = 128
-"""Frames that any receive ring holds: a shorter pause of the generator cannot have lost any."""
-
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -74,13 +71,14 @@ def _directions(event: Mapping[str, Any]) -> tuple[Counters, ...]:
     )
 
 
-def judge(done: Done, load_pps: float, allowance: int = 0) -> tuple[Validity, str]:
+def judge(done: Done, load_pps: float, allowance: int = 0, *, ring_frames: int = 0) -> tuple[Validity, str]:
     """Whether a trial can be believed, and the evidence if not.
 
     Args:
         done: What was measured.
         load_pps: What was asked for, in frames per second and direction.
         allowance: Frames that may be lost without the trial failing; loss within it needs no explanation.
+        ring_frames: What a receive ring holds: a pause in which fewer came has lost none.
     """
     total = sum(done.directions, Counters())
     if abs(done.clock_step_us) > CLOCK_STEP_US:
@@ -91,7 +89,7 @@ def judge(done: Done, load_pps: float, allowance: int = 0) -> tuple[Validity, st
             Validity.FOREIGN,
             f"{total.foreign} foreign and {total.duplicate} duplicate frames, {total.received} received",
         )
-    lossy, reason = _judge_loss(done, total, load_pps, allowance)
+    lossy, reason = _judge_loss(done, total, load_pps, allowance, ring_frames)
     if total.late > LATE_RATIO * (total.offered + total.late):
         validity, late = _judge_late(done, total, load_pps)
         # Loss that no pause explains stands, whatever else was late: the device had less to do than was asked.
@@ -116,7 +114,9 @@ def _judge_late(done: Done, total: Counters, load_pps: float) -> tuple[Validity,
     return Validity.UNDERSENT, f"sent {scaled(sent_pps, 'pps')} of {scaled(load_pps, 'pps')}"
 
 
-def _judge_loss(done: Done, total: Counters, load_pps: float, allowance: int) -> tuple[Validity | None, str]:
+def _judge_loss(
+    done: Done, total: Counters, load_pps: float, allowance: int, ring_frames: int
+) -> tuple[Validity | None, str]:
     """Whether pauses explain the loss; None where it is the device's own."""
     pauses = done.pauses
     lost = total.lost + total.refused
@@ -125,7 +125,7 @@ def _judge_loss(done: Done, total: Counters, load_pps: float, allowance: int) ->
     frames_per_us = load_pps * len(done.directions) / 1e6
     by_device = max(float(pauses.refused_in_stall), pauses.device_total_us * frames_per_us)
     by_generator = 0.0  # explains frames that nobody took in, never frames that the device refused
-    if pauses.generator_longest_us * load_pps / 1e6 >= SMALLEST_RING:
+    if pauses.generator_longest_us * load_pps / 1e6 >= ring_frames:
         by_generator = min(float(total.lost), pauses.generator_total_us * frames_per_us)
     if lost - by_device - by_generator > allowance:
         return None, ""
@@ -247,7 +247,8 @@ class Nvgen:
         except BaseException:
             self._process.kill()  # whatever happened: nothing keeps sending
             raise
-        validity, reason = judge(done, load_pps, abort.max_lost_frames or 0)
+        ring = self._command.layout.descriptors
+        validity, reason = judge(done, load_pps, abort.max_lost_frames or 0, ring_frames=ring)
         return Trial(
             intended_pps=load_pps,
             duration_s=duration_s,

@@ -19,9 +19,9 @@ from nvbench.datapaths.ovs_output import (
     parse_pmd_stats,
     parse_port_stats,
 )
-from nvbench.errors import CommandError, DatapathError
+from nvbench.errors import CommandError, DatapathError, NotReadyError
 from nvbench.hosts import Completed
-from nvbench.journal import Journal, Remove, StopDaemon
+from nvbench.journal import Journal, Remove, RemoveLink, StopDaemon
 
 BRIDGE = "nvbr0"
 PORTS = ("nvp0", "nvp1")
@@ -121,9 +121,11 @@ class OvsDpdk:
     def _start_switch(self, journal: Journal) -> None:
         folder, host = self._folder, self._place.host
         pidfile = f"{folder}/ovs-vswitchd.pid"
-        journal.record(host, StopDaemon(pidfile, folder))
         # An anonymous namespace ends with its last process: nothing to undo.
         namespace = ["unshare", "--net"] if self._place.ports == (None, None) else []
+        if not namespace:
+            self._claim_links(journal)
+        journal.record(host, StopDaemon(pidfile, folder))
         self._control = f"{folder}/ovs-vswitchd.ctl"
         host.run(
             [
@@ -145,6 +147,17 @@ class OvsDpdk:
         ovs = self._appctl("version").stdout.splitlines()[0].split()[-1]
         dpdk = self._vsctl("get", "Open_vSwitch", ".", "dpdk_version").stdout.strip().strip('"')
         self.version = f"OVS {ovs}, {dpdk}"
+
+    def _claim_links(self, journal: Journal) -> None:
+        """In the host's own namespace OVS leaves its devices behind; what is there already is somebody else's."""
+        for name in (BRIDGE, "ovs-netdev"):
+            if self._place.host.exists(f"/sys/class/net/{name}"):
+                raise NotReadyError(
+                    f"the network device {name} is there already: another OVS with a userspace datapath",
+                    place=f"host {self._place.host.name}",
+                    remedy="stop that one first",
+                )
+            journal.record(self._place.host, RemoveLink(name))
 
     def _binary(self) -> str:
         # Debian's alternative of ovs-vswitchd may point at the build without DPDK.

@@ -9,7 +9,7 @@
 #define LIVE_TICKS 4
 #define LEAD_US 300         /* from the go to the first frame, so that every worker is there */
 #define PAUSE_US 50
-#define STALL_US 500
+#define STALL_US 200
 #define AGAIN_US 1          /* from a refusal to the next offer */
 #define BACKLOG_FRAMES 32.0
 #define BACKLOG_US 2000.0

@@ -254,7 +254,7 @@ STALL = Pauses(device_longest_us=6200, device_total_us=6200, refused_in_stall=41
     ],
 )
 def test_verdicts(counters: Counters, pauses: Pauses, allowance: int, verdict: Validity, reason: str) -> None:
-    seen, why = judge(done(counters, pauses), 1e6, allowance)
+    seen, why = judge(done(counters, pauses), 1e6, allowance, ring_frames=128)
     assert seen is verdict
     assert why == reason or (reason and reason in why)
 

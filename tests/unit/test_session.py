@@ -71,15 +71,22 @@ def lossy(lost: int) -> Trial:
     return Trial(1e6, 1.0, 1.0, (Counters(sent=1_000_000, received=1_000_000 - lost),))
 
 
+AWAY = Absence(waited_s=0.005, longest_s=0.004)
+
+
 def test_loss_that_an_absence_of_the_switch_explains_is_no_loss_of_the_device():
-    trial = held_against(lossy(4000), Absence(waited_s=0.005), AbortRule(0))
+    trial = held_against(lossy(4000), AWAY, AbortRule(0))
     assert trial.validity is Validity.STALLED
     assert "5.0 ms" in trial.reason
 
 
 def test_loss_beyond_what_the_absence_explains_is_the_devices_own():
-    assert held_against(lossy(9000), Absence(waited_s=0.005), AbortRule(0)).valid
-    assert held_against(lossy(9000), Absence(waited_s=0.005), AbortRule(4500)).validity is Validity.STALLED
+    assert held_against(lossy(9000), AWAY, AbortRule(0)).valid
+    assert held_against(lossy(9000), AWAY, AbortRule(4500)).validity is Validity.STALLED
+
+
+def test_many_short_absences_excuse_no_loss():
+    assert held_against(lossy(10), Absence(waited_s=0.05, longest_s=0.0005), AbortRule(0)).valid
 
 
 def test_a_generator_that_misses_a_load_far_below_its_ceiling_was_disturbed():
