@@ -308,7 +308,7 @@ def held_against(trial: Trial, absence: Absence, abort: AbortRule, *, ceiling_pp
 
 def _verdict(found: rfc2544.Throughput) -> str:
     if found.answer.carrier is None:
-        return "nothing passes" if found.limited_by is LimitedBy.SUT else "no undisturbed trial"
+        return "nothing passes" if found.answer.nothing_passes else "too disturbed for an answer"
     return "at least this, disturbed above" if found.answer.disturbed else found.limited_by
 
 

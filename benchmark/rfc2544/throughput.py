@@ -25,13 +25,12 @@ class Throughput:
 def throughput(measure: Measure, goal: Goal, limits: Limits) -> Throughput:
     """Search for the throughput and say what limits it."""
     answer = search(measure, goal, limits)
-    return Throughput(answer, _limited_by(answer, goal))
+    return Throughput(answer, _limited_by(answer))
 
 
-def _limited_by(answer: Answer, goal: Goal) -> LimitedBy:
+def _limited_by(answer: Answer) -> LimitedBy:
     if answer.carrier is None:
-        nothing_passes = any(trial.valid and not goal.passed(trial) for trial in answer.trials)
-        return LimitedBy.SUT if nothing_passes else LimitedBy.UNKNOWN
+        return LimitedBy.SUT if answer.nothing_passes else LimitedBy.UNKNOWN
     if answer.disturbed:
         return LimitedBy.UNKNOWN
     if answer.generator_limited:

@@ -55,6 +55,7 @@ class Answer:
         carrier: The full-length trial that passed at the answer; None if none did.
         upper_pps: The lowest load known to fail; None if the top passed.
         generator_limited: Whether a higher load was not asked because the generator could not send it.
+        nothing_passes: Whether even the bottom of the range failed.
         disturbed: Whether a higher load was given up because every trial there was disturbed.
         trials: All trials, in order.
         warnings: What the reader has to know.
@@ -63,6 +64,7 @@ class Answer:
     carrier: Trial | None
     upper_pps: float | None
     generator_limited: bool
+    nothing_passes: bool
     disturbed: bool
     trials: tuple[Trial, ...]
     warnings: tuple[str, ...] = ()

@@ -36,6 +36,7 @@ class _Search:
         self._barrier: float | None = None  # lowest load at which no trial was valid
         self._undersent = False  # the barrier is the generator's
         self._reason = ""  # why the last trial at the barrier was not valid
+        self._nothing_passes = False
         self._carrier: Trial | None = None
 
     def run(self) -> Answer:
@@ -52,6 +53,7 @@ class _Search:
             carrier=self._carrier,
             upper_pps=self._failed,
             generator_limited=barred and self._undersent,
+            nothing_passes=self._nothing_passes,
             disturbed=disturbed,
             trials=tuple(self._trials),
             warnings=tuple(self._warnings),
@@ -62,7 +64,9 @@ class _Search:
     def _ask(self, load: float, duration: float, abort: AbortRule) -> Trial:
         """A valid trial, or after enough repeats an invalid one."""
         undersent = False
-        for _ in range(self._limits.repeat_invalid + 1):
+        final = duration >= self._goal.final_s
+        repeats = self._limits.repeat_invalid if final else self._limits.repeat_invalid // 2
+        for _ in range(repeats + 1):
             if len(self._trials) >= self._limits.max_trials:
                 raise _EndedError(f"the search ended after {len(self._trials)} trials, its limit")
             trial = self._measure(load, duration, abort)
@@ -109,6 +113,7 @@ class _Search:
             if self._passes(load, duration):
                 low = load
             elif load <= self._limits.bottom_pps:
+                self._nothing_passes = self._failed == load
                 raise _EndedError(f"even {load:.0f} frames/s do not meet the goal")
             edges = [edge for edge in (self._failed, self._barrier) if edge is not None]
             edge = min(edges) if edges else None
