@@ -22,7 +22,7 @@ from nvbench.plan import Case, Plan, Setup, case_id
 from nvbench.profile import LatencyTest, ThroughputTest
 from nvbench.search import Goal, Limits
 from nvbench.store import RunWriter
-from nvbench.tables import LatencySummary, LimitedBy, ResultRow, Sample, Subject, latency_summary, trial_row
+from nvbench.tables import LatencySummary, ResultRow, Sample, Subject, latency_summary, trial_row
 from nvbench.trial import AbortRule, Trial, Validity
 from nvbench.units import scaled
 
