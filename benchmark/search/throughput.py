@@ -41,8 +41,9 @@ class _Search:
 
     def run(self) -> Answer:
         try:
-            found = self._bracket(self._capacity(), self._goal.search_s)
-            self._bracket(found, self._goal.final_s)
+            # Half of the trials at most: on a disturbed bench the other half has to find what passes at full length.
+            found = self._bracket(self._capacity(), self._goal.search_s, self._limits.max_trials // 2)
+            self._bracket(found, self._goal.final_s, self._limits.max_trials)
         except _EndedError as ended:
             self._warnings.append(str(ended))
         barred = self._barrier is not None and self._barrier < (self._failed or math.inf)
@@ -106,10 +107,10 @@ class _Search:
         sendable = trial.offered_pps * 0.995 if trial.validity is Validity.UNDERSENT else self._limits.top_pps
         return max(self._limits.bottom_pps, min(trial.forwarded_pps, sendable))
 
-    def _bracket(self, load: float, duration: float) -> float:
-        """The highest load that passes trials of this duration, to the goal's width."""
+    def _bracket(self, load: float, duration: float, most_trials: int) -> float:
+        """The highest load that passes trials of this duration, to the goal's width, or the best guess at it."""
         low, step = 0.0, self._goal.width
-        while True:
+        while len(self._trials) < most_trials:
             if self._passes(load, duration):
                 low = load
             elif load <= self._limits.bottom_pps:
@@ -121,6 +122,9 @@ class _Search:
                 return low
             load = self._next(low, load, edge, step)
             step *= 2
+        if most_trials == self._limits.max_trials:
+            raise _EndedError(f"the search ended after {most_trials} trials, its limit")
+        return low or load
 
     def _next(self, low: float, load: float, edge: float | None, step: float) -> float:
         if not low:

@@ -3,7 +3,12 @@
 The policer counts frames without FCS and Ethernet header, and runs on DPDK's clock, which is rounded and may be off by
 0.2 %. Its bucket lets a burst pass once: 400 kbit hide 4 ms of overload, 0.13 % of a trial of 3 s, and bear a
 short pause of the PMD.
+
+A host that takes cores away too often leaves answers that say so (`limited_by` unknown): those are measured again, some
+times. An answer that is wrong and does not say so fails the test.
 """
+
+from collections.abc import Sequence
 
 import pytest
 
@@ -14,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("as_found")
 
 KBPS = 100_000
 UNCOUNTED_BYTES = 14 + 4
+ATTEMPTS = 3
 POLICER = (
     *("-s", "datapath.queues=1", "-s", "datapath.ingress_policing_burst_kb=400"),
     *("-s", "tests.throughput.search_s=0.5", "-s", "tests.throughput.final_s=3", "-s", "tests.throughput.width=0.002"),
@@ -21,27 +27,32 @@ POLICER = (
 )
 
 
-def measured(tmp_path, *words):
-    done = run(tmp_path, *POLICER, *words)
-    assert done.returncode == 0, done.stderr
-    results = nvbench.open_results(only_run(tmp_path))
-    clock = results.runs[0].fingerprint["clock"]
-    return results.results().to_pylist(), clock["tsc_hz"] / clock["dpdk_hz"]
+def assert_policed(tmp_path, rates_kbps: Sequence[int], frame_bytes: int) -> None:
+    """Measure a frame size at each policed rate until every answer agrees with its truth."""
+    for attempt in range(ATTEMPTS):
+        folder = tmp_path / f"{frame_bytes}-{attempt}"
+        rates = f"datapath.ingress_policing_kbps={list(rates_kbps)}"
+        done = run(folder, *POLICER, "-s", rates, "-s", f"traffic.frame_bytes={frame_bytes}")
+        assert done.returncode == 0, done.stderr
+        results = nvbench.open_results(only_run(folder))
+        clock = results.runs[0].fingerprint["clock"]
+        per_kbps = 1000 / 8 / (frame_bytes - UNCOUNTED_BYTES) * clock["tsc_hz"] / clock["dpdk_hz"]
+        rows = results.results().to_pylist()
+        wrong = [
+            (row["limited_by"], row["rate_pps"], kbps * per_kbps)
+            for kbps, row in zip(rates_kbps, rows, strict=True)
+            if row["rate_pps"] != pytest.approx(kbps * per_kbps, rel=0.005)
+        ]
+        if not wrong:
+            return
+        assert {limited_by for limited_by, _, _ in wrong} == {"unknown"}, wrong
+    pytest.skip(f"the host disturbed all {ATTEMPTS} attempts: {wrong}")
 
 
-def test_the_throughput_is_the_policed_rate(tmp_path):
-    sizes = [64, 512, 1518]
-    rows, clock = measured(
-        tmp_path, "-s", f"datapath.ingress_policing_kbps={KBPS}", "-s", f"traffic.frame_bytes={sizes}"
-    )
-    assert [row["frame_bytes"] for row in rows] == sizes
-    for row in rows:
-        truth = KBPS * 1000 / 8 / (row["frame_bytes"] - UNCOUNTED_BYTES) * clock
-        assert row["rate_pps"] == pytest.approx(truth, rel=0.005), f"{row['frame_bytes']} B"
+@pytest.mark.parametrize("frame_bytes", [64, 1518])
+def test_the_throughput_is_the_policed_rate(tmp_path, frame_bytes):
+    assert_policed(tmp_path, [KBPS], frame_bytes)
 
 
 def test_a_device_that_is_two_percent_slower_is_seen_to_be(tmp_path):
-    rates = [KBPS, round(KBPS * 0.98)]
-    rows, _ = measured(tmp_path, "-s", f"datapath.ingress_policing_kbps={rates}", "-s", "traffic.frame_bytes=512")
-    base, slower = (row["rate_pps"] for row in rows)
-    assert slower / base == pytest.approx(0.98, abs=0.004)
+    assert_policed(tmp_path, [KBPS, round(KBPS * 0.98)], 512)
