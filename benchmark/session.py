@@ -110,16 +110,21 @@ class Session:
         return found
 
 
+def _ring(case: Case) -> tuple[int, int]:
+    return case.parameters.queues, case.parameters.descriptors
+
+
 def _shape(case: Case) -> tuple[object, ...]:
-    return (case.parameters.queues, case.traffic)
+    return (*_ring(case), case.traffic)
 
 
 def _without_switch(cases: Sequence[Case]) -> list[Setup]:
-    """The same frames through a wire: one set-up for each number of queues."""
+    """The same frames through a wire: one set-up for each kind of ring."""
     setups = []
-    for queues in sorted({case.parameters.queues for case in cases}):
-        alike = [case for case in cases if case.parameters.queues == queues]
-        wire = DirectParameters(queues=queues, mtu=max(case.parameters.mtu for case in alike))
+    for queues, descriptors in sorted({_ring(case) for case in cases}):
+        alike = [case for case in cases if _ring(case) == (queues, descriptors)]
+        mtu = max(case.parameters.mtu for case in alike)
+        wire = DirectParameters(queues=queues, descriptors=descriptors, mtu=mtu)
         frames = {case.traffic: case for case in alike}
         on_wire = [
             replace(case, case_id=case_id("direct", wire, traffic), datapath_kind="direct", parameters=wire)
@@ -172,12 +177,14 @@ class _Case:
         )
         found = rfc2544.throughput(self._measurer("throughput", "search"), goal, limits)
         answer, carrier = found.answer, found.answer.carrier
+        if self._ceiling_pps:
+            self._ceiling_pps = max(self._ceiling_pps, answer.rate_pps)
         self._keep(
             replace(
                 self._row("throughput", answer.trials, answer.warnings),
                 goal_loss_ratio=goal.loss_ratio,
-                rate_pps=answer.rate_pps,
-                lower_pps=answer.rate_pps,
+                rate_pps=answer.rate_pps if carrier or answer.nothing_passes else None,
+                lower_pps=answer.rate_pps if carrier else None,
                 upper_pps=answer.upper_pps,
                 limited_by=found.limited_by,
                 loss_ratio=carrier.loss_ratio if carrier else None,
@@ -233,7 +240,7 @@ class _Case:
         return ResultRow(
             subject=self._subject(test),
             rate_pps=None,
-            ceiling_pps=self._ceiling_pps and max(self._ceiling_pps, *(trial.offered_pps for trial in trials)),
+            ceiling_pps=self._ceiling_pps,
             trials=len(trials),
             invalid_trials=sum(not trial.valid for trial in trials),
             duration_s=sum(trial.elapsed_s for trial in trials),

@@ -65,8 +65,8 @@ class Progress:
     def result(self, row: ResultRow) -> None:
         """See `Observer.result`."""
         subject = row.subject
-        rate = "nothing" if not row.rate_pps else scaled(row.rate_pps, "pps")
-        self._print(f"{self._place(subject.case_id)} {subject.case_id} {subject.test}: {rate}, {row.verdict}")
+        rate = f"{scaled(row.rate_pps, 'pps')}, " if row.rate_pps else ""
+        self._print(f"{self._place(subject.case_id)} {subject.case_id} {subject.test}: {rate}{row.verdict}")
         self._set_aside = 0
 
     def _place(self, where: str) -> str:

@@ -136,7 +136,8 @@ class LocalHost:
         try:
             stdout, stderr = child.communicate(stdin, timeout=timeout_s)
         except BaseException as error:
-            os.killpg(child.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended just now
+                os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
             if isinstance(error, subprocess.TimeoutExpired):
                 raise CommandError(f"{argv[0]} took more than {timeout_s:g} s", place=f"host {self.name}") from None

@@ -120,8 +120,10 @@ class _Search:
             edge = min(edges) if edges else None
             if low and low >= (self._limits.top_pps if edge is None else edge * (1 - self._goal.width)):
                 return low
+            disturbed = self._barrier == load
             load = self._next(low, load, edge, step)
-            step *= 2
+            # A disturbance says nothing of the load: no reason to leap.
+            step = max(step, 4 * self._goal.width) if disturbed else 2 * step
         if most_trials == self._limits.max_trials:
             raise _EndedError(f"the search ended after {most_trials} trials, its limit")
         return low or load

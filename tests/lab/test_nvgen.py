@@ -35,7 +35,7 @@ pytestmark = [
 
 HOST = LocalHost()
 HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
-PAGES = 160  # of 2 MiB: nvgen and the wire, 128 MB each, and some room
+PAGES = 320  # two wires, each a generator and a testpmd of 128 MB
 NO_ABORT = AbortRule()
 NULL = (
     Port(("--vdev", "net_null0,no-rx=1"), "net_null0"),
@@ -65,6 +65,14 @@ def hugepages() -> Iterator[None]:
     yield
     if wanted != found and int(HUGEPAGES.read_text()) == wanted:
         HUGEPAGES.write_text(str(found))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runtime_folders() -> Iterator[None]:
+    """DPDK programs run as root leave a folder each, even where they end well."""
+    yield
+    for folder in Path("/run/dpdk").glob(f"nvtest{os.getpid()}*"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -172,7 +180,8 @@ def test_pacing(binary: str, load_pps: float) -> None:
             total = trial.total
             assert total.offered + total.late == load_pps
             assert trial.elapsed_s == pytest.approx(1.0, rel=2e-4)
-            assert trial.validity is Validity.PAUSED or abs(trial.offered_pps / load_pps - 1) < 0.002
+            # Whatever was not sent was not sent because the host had taken the core: pacing itself loses nothing.
+            assert total.late <= 2 * trial.pauses.generator_total_us * load_pps / 1e6
 
 
 def test_the_clock_is_the_kernels(binary: str) -> None:

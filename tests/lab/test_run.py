@@ -83,7 +83,7 @@ def test_interrupted_it_cleans_up_keeps_what_it_measured_and_says_so(tmp_path):
     with started(tmp_path) as child:
         child.send_signal(signal.SIGINT)
         _, complaint = child.communicate(timeout=60)
-    assert child.returncode == 130
+    assert child.returncode == 130, complaint
     assert complaint.rstrip().splitlines()[-1].startswith("nvbench: interrupted")
     assert "Traceback" not in complaint
     assert nvbench.open_results(only_run(tmp_path)).trials().num_rows >= 2
