@@ -82,6 +82,14 @@ def nics(host: Host) -> list[dict[str, str]]:
     return found
 
 
+def threads(host: Host, pid: int) -> dict[int, str]:
+    """Thread id -> name, of a process; empty where it has gone."""
+    rows = (
+        line.split(maxsplit=1) for line in _told(host, ["ps", "-L", "-o", "tid=,comm=", "-p", str(pid)]).splitlines()
+    )
+    return {int(thread): name for thread, name in rows}
+
+
 def steal_ticks(text: str) -> dict[int, int]:
     """/proc/stat -> core -> time that the hypervisor took it away, in ticks."""
     rows = re.findall(r"^cpu(\d+) (.*)$", text, re.MULTILINE)

@@ -7,12 +7,15 @@ long the hypervisor kept a virtual core (/proc/stat, steal, in ticks of 10 ms).
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
-from nvbench.fingerprint import steal_ticks
+from nvbench.fingerprint import steal_ticks, threads
 from nvbench.hosts import Host
 
 TICK_S = 0.01
+SELDOM = 50
+"""Times what a look costs pass before the next: 2 % of the time at most, also over a slow connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +47,15 @@ class PollerWatch:
         self._schedstats = [] if pid is None else _polling_threads(host, pid)
         self._seen = self._totals()
         self._found = Absence()
+        self._next_look = 0.0
 
     def look(self) -> None:
-        """Look now; called now and then during a trial, it tells one long absence from many short ones."""
+        """Look now, during a trial, to tell one long absence from many short ones; seldom where a look takes long."""
+        if time.monotonic() >= self._next_look:
+            self._look()
+
+    def _look(self) -> None:
+        began = time.monotonic()
         waited, stolen = self._totals()
         waited_s = (waited - self._seen[0]) / 1e9
         stolen_s = (stolen - self._seen[1]) * TICK_S
@@ -54,10 +63,12 @@ class PollerWatch:
         found = self._found
         longest_s = max(found.longest_s, waited_s + stolen_s)
         self._found = Absence(found.waited_s + waited_s, found.stolen_s + stolen_s, longest_s)
+        ended = time.monotonic()
+        self._next_look = ended + SELDOM * (ended - began)
 
     def absence(self) -> Absence:
         """What was missed since the last call."""
-        self.look()
+        self._look()
         found, self._found = self._found, Absence()
         return found
 
@@ -69,6 +80,5 @@ class PollerWatch:
 
 
 def _polling_threads(host: Host, pid: int) -> list[str]:
-    threads = host.run(["ls", f"/proc/{pid}/task"], check=False).stdout.split()
-    folders = [f"/proc/{pid}/task/{thread}" for thread in threads]
-    return [f"{folder}/schedstat" for folder in folders if (host.read(f"{folder}/comm") or "").startswith("pmd")]
+    polling = [thread for thread, name in threads(host, pid).items() if name.startswith("pmd")]
+    return [f"/proc/{pid}/task/{thread}/schedstat" for thread in polling]

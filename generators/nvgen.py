@@ -27,7 +27,7 @@ FOREIGN_FRAMES, FOREIGN_RATIO = 10, 0.01
 LATE_RATIO = 0.001
 """Of the frames asked for: more late than this, and the generator did not send the load."""
 
-PAUSED_RATIO = 0.01
+PAUSED_RATIO = 0.02
 """The same where it was paused: it sent the load all the rest of the time, and what it sent is what counts."""
 
 

@@ -20,6 +20,7 @@ from nvbench.datapaths.ovs_output import (
     parse_port_stats,
 )
 from nvbench.errors import CommandError, DatapathError, NotReadyError
+from nvbench.fingerprint import threads
 from nvbench.hosts import Completed
 from nvbench.journal import Journal, Remove, RemoveLink, StopDaemon
 
@@ -233,10 +234,12 @@ class OvsDpdk:
 
     def _prefer_pmds(self) -> None:
         """Put the polling threads before whatever else the host runs on their cores."""
-        host, tasks = self._place.host, f"/proc/{self.poller()}/task"
-        threads = host.run(["ls", tasks]).stdout.split()
-        pmds = [thread for thread in threads if (host.read(f"{tasks}/{thread}/comm") or "").startswith("pmd")]
-        host.run(["renice", "-n", "-20", "-p", *pmds])
+        pmds = [str(thread) for thread, name in self._threads().items() if name.startswith("pmd")]
+        self._place.host.run(["renice", "-n", "-20", "-p", *pmds])
+
+    def _threads(self) -> dict[int, str]:
+        pid = self.poller()
+        return {} if pid is None else threads(self._place.host, pid)
 
     def _port_faults(self) -> list[str]:
         """What the switch has not taken: its database and its datapath are both asked, since they can disagree."""

@@ -12,6 +12,8 @@ import math
 from nvbench.search.base import Answer, Goal, Limits
 from nvbench.trial import AbortRule, Measure, Trial, Validity
 
+LEAP = 0.25
+
 
 def search(measure: Measure, goal: Goal, limits: Limits) -> Answer:
     """Find the highest load that meets `goal`.
@@ -66,7 +68,7 @@ class _Search:
         """A valid trial, or after enough repeats an invalid one."""
         undersent = False
         final = duration >= self._goal.final_s
-        repeats = self._limits.repeat_invalid if final else self._limits.repeat_invalid // 2
+        repeats = self._limits.repeat_invalid if final else self._limits.repeat_invalid // 3
         for _ in range(repeats + 1):
             if len(self._trials) >= self._limits.max_trials:
                 raise _EndedError(f"the search ended after {len(self._trials)} trials, its limit")
@@ -122,8 +124,8 @@ class _Search:
                 return low
             disturbed = self._barrier == load
             load = self._next(low, load, edge, step)
-            # A disturbance says nothing of the load: no reason to leap.
-            step = max(step, 4 * self._goal.width) if disturbed else 2 * step
+            # A disturbance says nothing of the load: no reason to leap far.
+            step = min(2 * step, LEAP) if disturbed else 2 * step
         if most_trials == self._limits.max_trials:
             raise _EndedError(f"the search ended after {most_trials} trials, its limit")
         return low or load
