@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pty
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from nvbench.endpoint import Port
 from nvbench.generators.base import Layout
@@ -236,9 +238,13 @@ def main() -> None:
         HOST.write(HUGEPAGES, f"{int(found) + PAGES}\n")
         binary = build(HOST, folder)
         print(f"{rounds} rounds\n", flush=True)
-        compare(binary, rounds)
-        pacing(binary, rounds)
-        through_a_wire(binary, rounds)
+        try:
+            compare(binary, rounds)
+            pacing(binary, rounds)
+            through_a_wire(binary, rounds)
+        finally:
+            for left in Path("/run/dpdk").glob(f"nvperf{os.getpid()}*"):
+                shutil.rmtree(left, ignore_errors=True)
 
 
 if __name__ == "__main__":
