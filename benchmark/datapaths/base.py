@@ -6,14 +6,20 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from nvbench.endpoint import Port
 from nvbench.errors import DatapathError
 from nvbench.hosts import Host
 from nvbench.journal import Journal, Remove
+
+
+def _power_of_two(number: int) -> int:
+    if number & (number - 1):
+        raise ValueError(f"must be a power of two, not {number}")
+    return number
 
 
 class Parameters(BaseModel):
@@ -22,12 +28,8 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     queues: int = Field(default=1, ge=1, le=64, description="receive and transmit queues of each port")
-    descriptors: int = Field(
-        default=4096,
-        ge=64,
-        le=4096,
-        multiple_of=64,
-        description="descriptors of each queue; a power of two on virtual ports",
+    descriptors: Annotated[int, AfterValidator(_power_of_two)] = Field(
+        default=4096, ge=64, le=4096, description="descriptors of each queue"
     )
     mtu: int = Field(default=1500, ge=68, le=16110, description="largest IP packet, in bytes")
 

@@ -51,6 +51,7 @@ def test_a_simulated_run_prints_its_table_and_folder(tmp_path):
         (["run", "10ge-forwarding", "-s", "traffic.frame_bytes=9000"], 2, "raise datapath.mtu to"),
         (["run", "10ge-forwarding", "-s", "nonsense"], 2, "nonsense"),
         (["plan", "10ge-forwarding", "-s", "datapath.queues=0"], 2, "must be at least 1"),
+        (["plan", "10ge-forwarding", "-s", "datapath.descriptors=192"], 2, "must be a power of two, not 192"),
         (["show", "no-such-run"], 2, "no runs yet"),
         (["export", "no-such-run"], 2, "no runs yet"),
         (["doctor", "--testbed", "no-such-bed"], 2, "no-such-bed"),
