@@ -20,6 +20,8 @@ from typing import IO, Any, ClassVar, Protocol
 from nvbench.errors import CommandError, NotReadyError
 from nvbench.hosts import Host
 
+RESTORE_TRIES = 60
+
 
 def state_folder() -> Path:
     """Where journals and locks live: of this boot, private to the user."""
@@ -47,9 +49,21 @@ class Restore:
     kind: ClassVar[str] = "restore"
 
     def undo(self, host: Host) -> None:
-        """See `Undo.undo`."""
-        if host.read(self.path) != self.text:
+        """See `Undo.undo`.
+
+        Hugepages that a dying process frees meanwhile stay in the pool as surplus, and only a number above what the
+        pool is meant to hold makes them ordinary again, which the next write can take back.
+        """
+        for _ in range(RESTORE_TRIES):
+            if host.read(self.path) == self.text:
+                return
             host.write(self.path, self.text)
+            left = host.read(self.path)
+            if left is None or left == self.text:
+                return
+            time.sleep(0.05)
+            host.write(self.path, left)
+        raise CommandError(f"{self.path} does not go back to {self.text.strip()!r}", place=f"host {host.name}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +108,25 @@ class StopDaemon:
     def undo(self, host: Host) -> None:
         """See `Undo.undo`."""
         pid = (host.read(self.pidfile) or "").strip()
+        if not pid.isdigit() or self.mark not in (host.read(f"/proc/{pid}/cmdline") or ""):
+            return
         for signal, patience_s in (("TERM", 5.0), ("KILL", 5.0)):
-            if not pid.isdigit() or not self._alive(host, pid):
-                return
             host.run(["kill", f"-{signal}", pid], check=False)
             deadline = time.monotonic() + patience_s
-            while self._alive(host, pid) and time.monotonic() < deadline:
+            while time.monotonic() < deadline:
+                if _ended(host, pid):
+                    return
                 time.sleep(0.02)
 
-    def _alive(self, host: Host, pid: str) -> bool:
-        return self.mark in (host.read(f"/proc/{pid}/cmdline") or "")
+
+def _ended(host: Host, pid: str) -> bool:
+    """Whether a process is through with its end.
+
+    A command line that is empty already does not tell: the memory goes after it, and hugepages taken back while they
+    are being freed stay in the kernel's pool.
+    """
+    state = (host.read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
+    return not state or state[0] in "ZX"
 
 
 _KINDS: dict[str, Callable[..., Undo]] = {kind.kind: kind for kind in (Restore, Remove, RemoveLink, StopDaemon)}

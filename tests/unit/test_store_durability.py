@@ -105,7 +105,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     if not made or made.returncode:
         pytest.skip("a small file system needs root")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    subprocess.run(["umount", "--lazy", str(place)], check=True)  # whoever else looks into it does not hold us up
 
 
 def test_a_disk_that_really_fills_up(small_disk: Path) -> None:
