@@ -20,7 +20,7 @@ from nvbench.datapaths.direct import DirectParameters
 from nvbench.generators.base import Live
 from nvbench.plan import Case, Plan, Setup, case_id
 from nvbench.profile import LatencyTest, ThroughputTest
-from nvbench.search import Goal, Limits
+from nvbench.search import Answer, Goal, Limits
 from nvbench.store import RunWriter
 from nvbench.tables import LatencySummary, ResultRow, Sample, Subject, latency_summary, trial_row
 from nvbench.trial import AbortRule, Trial, Validity
@@ -167,31 +167,33 @@ class _Case:
 
     def _throughput(self, test: ThroughputTest) -> float:
         line_pps = self._case.line_rate_pps
-        goal = Goal(test.goal_loss_ratio, test.search_s, test.final_s, test.width)
+        goal = Goal.rfc2544(test.goal_loss_ratio, test.final_s, test.width)
         limits = Limits(
             top_pps=line_pps,
             bottom_pps=test.min_load * line_pps,
             directions=self._case.traffic.directions,
+            short_s=test.search_s,
             repeat_invalid=self._profile.repeat_invalid,
             max_trials=test.max_trials,
         )
-        found = rfc2544.throughput(self._measurer("throughput", "search"), goal, limits)
-        answer, carrier = found.answer, found.answer.carrier
+        found = rfc2544.throughput(self._measurer("throughput", "search"), [goal], limits)
+        [answer] = found.answers
+        carrier = answer.carrier
         if self._ceiling_pps:
             self._ceiling_pps = max(self._ceiling_pps, answer.rate_pps)
         self._keep(
             replace(
-                self._row("throughput", answer.trials, answer.warnings),
+                self._row("throughput", found.trials, answer.warnings),
                 goal_loss_ratio=goal.loss_ratio,
                 rate_pps=answer.rate_pps if carrier or answer.nothing_passes else None,
                 lower_pps=answer.rate_pps if carrier else None,
                 upper_pps=answer.upper_pps,
-                limited_by=found.limited_by,
+                limited_by=answer.limited_by,
                 loss_ratio=carrier.loss_ratio if carrier else None,
                 latency=latency_summary(carrier.latency) if carrier else LatencySummary(),
                 final_duration_s=carrier.elapsed_s if carrier else None,
                 trial_ids=(carrier.trial_id,) if carrier else (),
-                verdict=_verdict(found),
+                verdict=_verdict(answer),
             )
         )
         return answer.rate_pps
@@ -313,10 +315,10 @@ def held_against(trial: Trial, absence: Absence, abort: AbortRule, *, ceiling_pp
     return replace(trial, validity=Validity.STALLED, reason=reason)
 
 
-def _verdict(found: rfc2544.Throughput) -> str:
-    if found.answer.carrier is None:
-        return "nothing passes" if found.answer.nothing_passes else "too disturbed for an answer"
-    return "at least this, disturbed above" if found.answer.disturbed else found.limited_by
+def _verdict(answer: Answer) -> str:
+    if answer.carrier is None:
+        return "nothing passes" if answer.nothing_passes else "too disturbed for an answer"
+    return "at least this, disturbed above" if answer.disturbed else answer.limited_by
 
 
 def describe_changes(plan: Plan) -> list[str]:

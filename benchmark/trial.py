@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from hdrh.histogram import HdrHistogram
@@ -149,6 +149,44 @@ class AbortRule:
         return cls(int(loss_ratio * load_pps * duration_s * directions))
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A load that is offered for a while.
+
+    Attributes:
+        load_pps: In frames per second and direction.
+        duration_s: Sending time.
+    """
+
+    load_pps: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """Frames of a trial by the time at which they were sent, all directions together.
+
+    What an interval lost is exact, however long its frames were on their way.
+
+    Attributes:
+        interval_s: Length of an interval; the first begins with the first frame.
+        sent: Frames that the device took, an interval each.
+        refused: Frames that a full ring refused.
+        received: Of the frames sent in an interval those that came back, whenever that was.
+    """
+
+    interval_s: float
+    sent: tuple[int, ...]
+    refused: tuple[int, ...]
+    received: tuple[int, ...]
+
+    @property
+    def lost(self) -> tuple[int, ...]:
+        """Frames lost or refused, an interval each."""
+        columns = zip(self.sent, self.refused, self.received, strict=True)
+        return tuple(sent + refused - received for sent, refused, received in columns)
+
+
 @dataclass(frozen=True)
 class Trial:
     """One trial, measured.
@@ -165,6 +203,11 @@ class Trial:
         reason: The measured evidence behind a verdict other than valid.
         started_at: Unix time of the first frame.
         trial_id: Name under which the store keeps it; empty before that.
+        then: The load that followed `intended_pps` without a pause, if one did; counters hold both, as do
+            `duration_s` and `elapsed_s`.
+        timeline: Frames by the time at which they were sent, where the trial was asked for detail.
+        ipdv: Distribution of the inter-packet delay variation, where the trial was asked for detail: the absolute
+            difference in latency of frames that came one after the other (RFC 5481 section 4.1).
     """
 
     intended_pps: float
@@ -178,6 +221,9 @@ class Trial:
     reason: str = ""
     started_at: float = 0.0
     trial_id: str = ""
+    then: Step | None = None
+    timeline: Timeline | None = None
+    ipdv: Latency = field(default_factory=Latency)
 
     @cached_property
     def total(self) -> Counters:
@@ -212,3 +258,21 @@ class Trial:
 
 Measure = Callable[[float, float, AbortRule], Trial]
 """`measure(load_pps, duration_s, abort) -> Trial`: all that a search knows of the world."""
+
+
+class DetailedMeasure(Protocol):
+    """A `Measure` that can be asked for more, as tests beyond the search do."""
+
+    def __call__(
+        self,
+        load_pps: float,
+        duration_s: float,
+        abort: AbortRule,
+        *,
+        then: Step | None = None,
+        detail: bool = False,
+    ) -> Trial:
+        """Offer `load_pps` for `duration_s`, go on with `then` without a pause, and count.
+
+        With `detail` the trial carries a timeline and the delay variation.
+        """

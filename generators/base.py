@@ -8,7 +8,7 @@ from typing import Protocol
 
 from nvbench.endpoint import Port
 from nvbench.traffic import Traffic
-from nvbench.trial import AbortRule, Counters, Trial
+from nvbench.trial import AbortRule, Counters, Step, Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,19 @@ class Generator(Protocol):
     def learn(self) -> None:
         """Send learning frames out of each port (RFC 2544 section 23)."""
 
-    def trial(self, load_pps: float, duration_s: float, abort: AbortRule, on_live: OnLive | None = None) -> Trial:
-        """Offer `load_pps` in each direction for `duration_s`, wait for stragglers, count.
+    def trial(
+        self,
+        load_pps: float,
+        duration_s: float,
+        abort: AbortRule,
+        on_live: OnLive | None = None,
+        *,
+        then: Step | None = None,
+        detail: bool = False,
+    ) -> Trial:
+        """Offer `load_pps` in each direction for `duration_s`, go on with `then`, wait for stragglers, count.
+
+        With `detail` the trial carries a timeline and the delay variation.
 
         Raises:
             GeneratorError: It died or hung; the trial is lost, nothing keeps sending.

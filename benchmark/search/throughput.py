@@ -8,19 +8,23 @@ Trials end early once they cannot pass. Invalid trials are repeated and never mo
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from nvbench.search.base import Answer, Goal, Limits
+from nvbench.search.base import Answer, Goal, Limits, Outcome
+from nvbench.tables import LimitedBy
 from nvbench.trial import AbortRule, Measure, Trial, Validity
 
 LEAP = 0.25
 
 
-def search(measure: Measure, goal: Goal, limits: Limits) -> Answer:
-    """Find the highest load that meets `goal`.
+def search(measure: Measure, goals: Sequence[Goal], limits: Limits) -> Outcome:
+    """Find for each goal the highest load that meets it.
 
-    The answer's rate has passed a trial of `goal.final_s` at that rate; where none passed, its carrier is None.
+    Each rate has passed a trial of `goal.final_s` at that rate; where none passed, the answer has no carrier.
     """
-    return _Search(measure, goal, limits).run()
+    searches = [_Search(measure, goal, limits) for goal in goals]
+    answers = tuple(each.run() for each in searches)
+    return Outcome(answers, tuple(trial for each in searches for trial in each.trials))
 
 
 class _EndedError(Exception):
@@ -32,7 +36,7 @@ class _Search:
         self._measure = measure
         self._goal = goal
         self._limits = limits
-        self._trials: list[Trial] = []
+        self.trials: list[Trial] = []
         self._warnings: list[str] = []
         self._failed: float | None = None  # lowest load that lost too much
         self._barrier: float | None = None  # lowest load at which no trial was valid
@@ -40,11 +44,12 @@ class _Search:
         self._reason = ""  # why the last trial at the barrier was not valid
         self._nothing_passes = False
         self._carrier: Trial | None = None
+        self._upper: Trial | None = None
 
     def run(self) -> Answer:
         try:
             # Half of the trials at most: on a disturbed bench the other half has to find what passes at full length.
-            found = self._bracket(self._capacity(), self._goal.search_s, self._limits.max_trials // 2)
+            found = self._bracket(self._capacity(), self._limits.short_s, self._limits.max_trials // 2)
             self._bracket(found, self._goal.final_s, self._limits.max_trials)
         except _EndedError as ended:
             self._warnings.append(str(ended))
@@ -53,14 +58,23 @@ class _Search:
         if disturbed:
             self._warnings.append(f"no valid trial at {self._barrier:.0f} frames/s: {self._reason}")
         return Answer(
-            carrier=self._carrier,
-            upper_pps=self._failed,
-            generator_limited=barred and self._undersent,
+            self._goal,
+            carriers=(self._carrier,) if self._carrier else (),
+            upper=self._upper,
+            limited_by=self._limited_by(disturbed, barred),
             nothing_passes=self._nothing_passes,
             disturbed=disturbed,
-            trials=tuple(self._trials),
             warnings=tuple(self._warnings),
         )
+
+    def _limited_by(self, disturbed: bool, barred: bool) -> LimitedBy:
+        if self._carrier is None:
+            return LimitedBy.SUT if self._nothing_passes else LimitedBy.UNKNOWN
+        if disturbed:
+            return LimitedBy.UNKNOWN
+        if barred:
+            return LimitedBy.GENERATOR
+        return LimitedBy.LINE_RATE if self._upper is None else LimitedBy.SUT
 
     # -- asking ------------------------------------------------------------------------------------------------
 
@@ -70,10 +84,10 @@ class _Search:
         final = duration >= self._goal.final_s
         repeats = self._limits.repeat_invalid if final else self._limits.repeat_invalid // 3
         for _ in range(repeats + 1):
-            if len(self._trials) >= self._limits.max_trials:
-                raise _EndedError(f"the search ended after {len(self._trials)} trials, its limit")
+            if len(self.trials) >= self._limits.max_trials:
+                raise _EndedError(f"the search ended after {len(self.trials)} trials, its limit")
             trial = self._measure(load, duration, abort)
-            self._trials.append(trial)
+            self.trials.append(trial)
             if trial.valid or (trial.validity is Validity.UNDERSENT and undersent):
                 break  # a generator that fails twice to send a load cannot
             undersent = trial.validity is Validity.UNDERSENT
@@ -92,7 +106,8 @@ class _Search:
                 self._carrier = trial
             return True
         if trial.valid:
-            self._failed = min(load, self._failed or load)
+            if load <= (self._failed or load):
+                self._failed, self._upper = load, trial
         elif load < (self._barrier or math.inf):
             self._barrier = load
             self._undersent = trial.validity is Validity.UNDERSENT
@@ -103,7 +118,7 @@ class _Search:
 
     def _capacity(self) -> float:
         """A guess at the answer: what comes back of an overload, or the top itself."""
-        trial = self._ask(self._limits.top_pps, self._goal.search_s, AbortRule())
+        trial = self._ask(self._limits.top_pps, self._limits.short_s, AbortRule())
         if self._judge(trial):
             return self._limits.top_pps
         sendable = trial.offered_pps * 0.995 if trial.validity is Validity.UNDERSENT else self._limits.top_pps
@@ -112,7 +127,7 @@ class _Search:
     def _bracket(self, load: float, duration: float, most_trials: int) -> float:
         """The highest load that passes trials of this duration, to the goal's width, or the best guess at it."""
         low, step = 0.0, self._goal.width
-        while len(self._trials) < most_trials:
+        while len(self.trials) < most_trials:
             if self._passes(load, duration):
                 low = load
             elif load <= self._limits.bottom_pps:
