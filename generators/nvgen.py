@@ -4,141 +4,21 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from nvbench.errors import CommandError, GeneratorError
 from nvbench.generators.base import Layout, Live, OnLive
 from nvbench.generators.native import build, built
+from nvbench.generators.native.account import Done, counters, judge
 from nvbench.generators.native.command import NvgenCommand
 from nvbench.hosts.base import Host, Process
 from nvbench.traffic import Template, Traffic, learning_frames, templates
-from nvbench.trial import AbortRule, Counters, Latency, Pauses, Trial, Validity
-from nvbench.units import scaled
+from nvbench.trial import AbortRule, Counters, Step, Trial
 
 __all__ = ["Done", "Nvgen", "NvgenCommand", "build", "built", "judge"]
 
 ANSWER_S = 5.0
 """A live nvgen speaks many times within this."""
-
-CLOCK_STEP_US = 1000.0
-FOREIGN_FRAMES, FOREIGN_RATIO = 10, 0.01
-LATE_RATIO = 0.001
-"""Of the frames asked for: more late than this, and the generator did not send the load."""
-
-PAUSED_RATIO = 0.02
-"""The same where it was paused: it sent the load all the rest of the time, and what it sent is what counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """nvgen's account of a trial."""
-
-    elapsed_s: float
-    directions: tuple[Counters, ...]
-    latency: Latency
-    pauses: Pauses
-    aborted: bool
-    clock_step_us: float
-    started_at: float
-
-    @classmethod
-    def parse(cls, event: Mapping[str, Any]) -> Done:
-        """Reads a `done` event.
-
-        Raises:
-            GeneratorError: It is not one.
-        """
-        try:
-            return cls(
-                elapsed_s=float(event["elapsed_s"]),
-                directions=_directions(event),
-                latency=Latency(tuple((int(ns), int(count)) for ns, count in event["latency"])),
-                pauses=Pauses(**{name: event["pauses"][name] for name in Pauses.__dataclass_fields__}),
-                aborted=bool(event["aborted"]),
-                clock_step_us=float(event["clock_step_us"]),
-                started_at=float(event["started_at"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise GeneratorError(f"nvgen's account of a trial cannot be read: {error!r}") from error
-
-
-def _directions(event: Mapping[str, Any]) -> tuple[Counters, ...]:
-    return tuple(
-        Counters(**{name: int(direction[name]) for name in Counters.__dataclass_fields__})
-        for direction in event["directions"]
-    )
-
-
-def judge(done: Done, load_pps: float, allowance: int = 0, *, ring_frames: int = 0) -> tuple[Validity, str]:
-    """Whether a trial can be believed, and the evidence if not.
-
-    Args:
-        done: What was measured.
-        load_pps: What was asked for, in frames per second and direction.
-        allowance: Frames that may be lost without the trial failing; loss within it needs no explanation.
-        ring_frames: What a receive ring holds: a pause in which fewer came has lost none.
-    """
-    total = sum(done.directions, Counters())
-    if abs(done.clock_step_us) > CLOCK_STEP_US:
-        return Validity.CLOCK, f"clock stepped by {done.clock_step_us / 1000:+.1f} ms"
-    strange = total.foreign + total.duplicate
-    if strange > max(FOREIGN_FRAMES, FOREIGN_RATIO * total.received):
-        return (
-            Validity.FOREIGN,
-            f"{total.foreign} foreign and {total.duplicate} duplicate frames, {total.received} received",
-        )
-    lossy, reason = _judge_loss(done, total, load_pps, allowance, ring_frames)
-    if total.late > LATE_RATIO * (total.offered + total.late):
-        validity, late = _judge_late(done, total, load_pps)
-        # Loss that no pause explains stands, whatever else was late: the device had less to do than was asked.
-        if validity is Validity.UNDERSENT or (validity is Validity.PAUSED and lossy is not None):
-            return validity, late
-    return lossy or Validity.VALID, reason
-
-
-def _judge_late(done: Done, total: Counters, load_pps: float) -> tuple[Validity, str]:
-    """Frames not sent: by a generator that cannot, by one that was not there, or too few to matter."""
-    directions, pauses = len(done.directions), done.pauses
-    share = total.late / (total.offered + total.late)
-    explained = pauses.generator_total_us * load_pps * directions / 1e6
-    if explained >= total.late / 2:
-        if share <= PAUSED_RATIO:
-            return Validity.VALID, ""
-        away_ms = pauses.generator_total_us / 1000
-        return Validity.PAUSED, f"generator was not there for {away_ms:.1f} ms ({total.late} frames not sent)"
-    sent_pps = total.offered / done.elapsed_s / directions if done.elapsed_s else 0.0
-    if load_pps >= 1e6:
-        return Validity.UNDERSENT, f"sent {sent_pps / 1e6:.2f} of {load_pps / 1e6:.2f} Mpps"
-    return Validity.UNDERSENT, f"sent {scaled(sent_pps, 'pps')} of {scaled(load_pps, 'pps')}"
-
-
-def _judge_loss(
-    done: Done, total: Counters, load_pps: float, allowance: int, ring_frames: int
-) -> tuple[Validity | None, str]:
-    """Whether pauses explain the loss; None where it is the device's own."""
-    pauses = done.pauses
-    lost = total.lost + total.refused
-    if lost <= allowance:
-        return Validity.VALID, ""
-    frames_per_us = load_pps * len(done.directions) / 1e6
-    by_device = max(float(pauses.refused_in_stall), pauses.device_total_us * frames_per_us)
-    by_generator = 0.0  # explains frames that nobody took in, never frames that the device refused
-    if pauses.generator_longest_us * load_pps / 1e6 >= ring_frames:
-        by_generator = min(float(total.lost), pauses.generator_total_us * frames_per_us)
-    if lost - by_device - by_generator > allowance:
-        return None, ""
-    if by_device >= by_generator:
-        return (
-            Validity.STALLED,
-            f"device took nothing for {pauses.device_longest_us / 1000:.1f} ms "
-            f"({pauses.refused_in_stall} frames refused)",
-        )
-    return (
-        Validity.PAUSED,
-        f"generator was not there for {pauses.generator_total_us / 1000:.1f} ms ({total.lost} frames lost)",
-    )
 
 
 class Nvgen:
@@ -228,30 +108,43 @@ class Nvgen:
         frames = [{"port": port, "frame": frame.hex()} for port, frame in learning_frames(self._traffic)]
         self._ask({"cmd": "learn", "frames": frames, "repeat": 3}, "learned")
 
-    def trial(self, load_pps: float, duration_s: float, abort: AbortRule, on_live: OnLive | None = None) -> Trial:
+    def trial(
+        self,
+        load_pps: float,
+        duration_s: float,
+        abort: AbortRule,
+        on_live: OnLive | None = None,
+        *,
+        then: Step | None = None,
+        detail: bool = False,
+    ) -> Trial:
         """See `Generator.trial`."""
         self._trials += 1
+        steps = (Step(load_pps, duration_s), *((then,) if then else ()))
+        asked_s = sum(step.duration_s for step in steps)
         self._send(
             {
                 "cmd": "start",
                 "trial": self._trials,
-                "rate_pps": load_pps,
-                "duration_s": duration_s,
+                **_load(steps[0]),
+                "then": _load(then) if then else None,
                 "drain_s": self.drain_s,
                 "max_lost": abort.max_lost_frames,
+                "detail": detail,
             }
         )
-        deadline = time.monotonic() + duration_s + self.drain_s + ANSWER_S
+        deadline = time.monotonic() + asked_s + self.drain_s + ANSWER_S
         try:
             done = Done.parse(self._follow(deadline, on_live))
         except BaseException:
             self._process.kill()  # whatever happened: nothing keeps sending
             raise
         ring = self._command.layout.descriptors
-        validity, reason = judge(done, load_pps, abort.max_lost_frames or 0, ring_frames=ring)
+        highest_pps = max(step.load_pps for step in steps)
+        validity, reason = judge(done, highest_pps, abort.max_lost_frames or 0, ring_frames=ring)
         return Trial(
             intended_pps=load_pps,
-            duration_s=duration_s,
+            duration_s=asked_s,
             elapsed_s=done.elapsed_s,
             directions=done.directions,
             latency=done.latency,
@@ -260,6 +153,9 @@ class Nvgen:
             validity=validity,
             reason=reason,
             started_at=done.started_at,
+            then=then,
+            timeline=done.timeline,
+            ipdv=done.ipdv,
         )
 
     def close(self) -> None:
@@ -275,7 +171,7 @@ class Nvgen:
             if event["event"] == "done":
                 return event
             if on_live:
-                on_live(Live(float(event["elapsed_s"]), sum(_directions(event), Counters())))
+                on_live(Live(float(event["elapsed_s"]), sum(counters(event), Counters())))
 
     def _ask(self, command: dict[str, Any], answer: str) -> None:
         self._send(command)
@@ -321,13 +217,18 @@ class Nvgen:
         return f": {'; '.join(lines[-2:])}" if lines else ""
 
 
+def _load(step: Step) -> dict[str, float]:
+    return {"rate_pps": step.load_pps, "duration_s": step.duration_s}
+
+
 def _stream(direction: int, template: Template, layout: Layout) -> dict[str, Any]:
     # A second port without a device: what is sent comes back to the first, from a reflector.
     reflected = not layout.ports[1].device
     return {
         "tx_port": direction,
         "rx_port": direction if reflected else 1 - direction,
-        "frame": template.frame.hex(),
+        "frames": [frame.hex() for frame in template.frames],
+        "sequence": template.sequence,
         "ipv4_offset": template.ipv4_offset,
         "stamp_offset": template.stamp_offset,
         "flows": template.flows,

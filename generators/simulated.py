@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
+from nvbench.generators import devices
 from nvbench.generators.base import Live, OnLive
+from nvbench.generators.devices import Device, Slice
 from nvbench.traffic import Traffic
-from nvbench.trial import AbortRule, Counters, Latency, Pauses, Trial, Validity
+from nvbench.trial import AbortRule, Counters, Latency, Pauses, Step, Timeline, Trial, Validity
 
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """What the simulated device does.
-
-    Attributes:
-        capacity_pps: Frames per second that it forwards, all directions together.
-        capacity_noise: Relative standard deviation of that from trial to trial.
-        background_loss: Share of the frames lost at any load.
-        pause_probability: Share of trials that the host disturbs.
-        ceiling_pps: What the generator can send, per direction.
-    """
-
-    capacity_pps: float = 2.5e6
-    capacity_noise: float = 0.0
-    background_loss: float = 0.0
-    pause_probability: float = 0.0
-    ceiling_pps: float = 20e6
+DETAIL_SLICES = 1000
+FRAME_TIME_S = 1e-3
 
 
 class SimulatedGenerator:
@@ -39,8 +25,9 @@ class SimulatedGenerator:
 
     def __init__(self, device: Device, seed: int) -> None:
         self.clock: dict[str, float] = {}
-        self._device = device
         self._random = random.Random(seed)  # noqa: S311 - reproducible, not secret
+        self._under_traffic = devices.LoadedDevice(device, self._random)
+        self._device = device
         self._traffic = Traffic(64)
 
     def configure(self, traffic: Traffic) -> None:
@@ -50,40 +37,59 @@ class SimulatedGenerator:
     def learn(self) -> None:
         """See `Generator.learn`."""
 
-    def trial(self, load_pps: float, duration_s: float, abort: AbortRule, on_live: OnLive | None = None) -> Trial:
+    def trial(
+        self,
+        load_pps: float,
+        duration_s: float,
+        abort: AbortRule,
+        on_live: OnLive | None = None,
+        *,
+        then: Step | None = None,
+        detail: bool = False,
+    ) -> Trial:
         """See `Generator.trial`."""
-        offered_pps = min(load_pps, self._device.ceiling_pps)
-        capacity = self._device.capacity_pps / self._traffic.directions
-        capacity *= max(0.0, 1 + self._random.gauss(0, self._device.capacity_noise))
-        loss_pps = max(0.0, offered_pps - capacity) + self._device.background_loss * min(offered_pps, capacity)
-        elapsed = self._until_abort(loss_pps, duration_s, abort)
-        asked, sent = int(load_pps * elapsed), int(offered_pps * elapsed)
-        lost = min(sent, round(loss_pps * elapsed))
-        one = Counters(sent=sent, late=asked - sent, received=sent - lost)
+        directions = self._traffic.directions
+        steps = [Step(load_pps, duration_s), *([then] if then else [])]
+        total_s = sum(step.duration_s for step in steps)
+        slice_s = max(FRAME_TIME_S, total_s / DETAIL_SLICES) if detail else devices.SLICE_S
+        slices = list(self._under_traffic.offer(steps, directions, abort, slice_s))
+        elapsed = sum(each.seconds for each in slices)
+        one = self._counters(slices, steps, elapsed, directions)
         paused = self._random.random() < self._device.pause_probability
         if paused:
-            one = Counters(sent=sent, late=asked - sent, received=max(0, sent - lost - sent // 1000 - 1))
+            one = Counters(one.sent, one.late, received=max(0, one.received - one.sent // 1000 - 1))
         validity, reason = self._judge(one, paused)
         if on_live is not None:
             on_live(Live(elapsed, one))
+        busy = one.sent - one.received > 0
         return Trial(
             intended_pps=load_pps,
-            duration_s=duration_s,
+            duration_s=total_s,
             elapsed_s=elapsed,
-            directions=(one,) * self._traffic.directions,
-            latency=self._latency(one.received, offered_pps / max(capacity, 1e-9)),
+            directions=(one,) * directions,
+            latency=self._latency(one.received * directions, busy),
             pauses=Pauses(device_longest_us=5000.0 if paused else 0.0),
-            aborted=elapsed < duration_s,
+            aborted=elapsed < total_s - 1e-9,
             validity=validity,
             reason=reason,
             started_at=time.time(),
+            then=then,
+            timeline=_timeline(slices, one, directions) if detail else None,
+            ipdv=Latency(((200, max(1, one.received - 1)),)) if detail and one.received > 1 else Latency(),
         )
 
-    def _until_abort(self, loss_pps: float, duration_s: float, abort: AbortRule) -> float:
-        if abort.max_lost_frames is None or loss_pps <= 0:
-            return duration_s
-        needed = (abort.max_lost_frames + 1) / loss_pps / self._traffic.directions
-        return min(duration_s, needed + 0.05)  # counters are looked at twenty times a second
+    def warm(self, seconds: float) -> None:
+        """Let the device have seen so much traffic before the first trial."""
+        self._under_traffic.warm_s = seconds
+
+    def _counters(self, slices: list[Slice], steps: list[Step], elapsed: float, directions: int) -> Counters:
+        asked, left = 0.0, elapsed
+        for step in steps:
+            asked += step.load_pps * min(left, step.duration_s)
+            left = max(0.0, left - step.duration_s)
+        sent = round(sum(each.offered for each in slices) / directions)
+        lost = min(sent, int(sum(each.lost for each in slices) / directions + 1e-6))
+        return Counters(sent=sent, late=max(0, round(asked) - sent), received=sent - lost)
 
     def _judge(self, counters: Counters, paused: bool) -> tuple[Validity, str]:
         if paused:
@@ -92,8 +98,8 @@ class SimulatedGenerator:
             return Validity.UNDERSENT, "the simulated generator's ceiling"
         return Validity.VALID, ""
 
-    def _latency(self, frames: int, utilisation: float) -> Latency:
-        middle = 4000 if utilisation < 1 else 400_000
+    def _latency(self, frames: int, busy: bool) -> Latency:
+        middle = 400_000 if busy else 4000
         bins = (
             (middle // 2, frames // 10),
             (middle, frames - frames // 10 - frames // 100),
@@ -103,3 +109,19 @@ class SimulatedGenerator:
 
     def close(self) -> None:
         """See `Generator.close`."""
+
+
+def _timeline(slices: list[Slice], one: Counters, directions: int) -> Timeline:
+    """The slices as whole frames whose sums are those of the counters."""
+    sent = _whole([each.offered for each in slices], one.sent * directions)
+    lost = _whole([each.lost for each in slices], (one.sent - one.received) * directions)
+    received = tuple(taken - gone for taken, gone in zip(sent, lost, strict=True))
+    return Timeline(slices[0].seconds if slices else 0.0, sent, (0,) * len(sent), received)
+
+
+def _whole(parts: list[float], total: int) -> tuple[int, ...]:
+    if not parts:
+        return ()
+    edges = [0, *(min(total, int(edge + 1e-6)) for edge in accumulate(parts))]
+    edges[-1] = total
+    return tuple(after - before for before, after in pairwise(edges))

@@ -1,152 +1,277 @@
-"""A plain search for the highest rate that meets a loss goal.
+"""A search for the highest rates that meet loss goals: few trials, early ends, and no rate that has not passed.
 
-One overload trial tells the capacity; short trials bracket the answer from there, outwards in doubling steps and then
-by halves; full-length trials do the same from what the short ones found, and the highest that passes is the answer.
-Trials end early once they cannot pass. Invalid trials are repeated and never move a bound.
+A look at the device says where each goal should be met. The goal that allows most loss is settled first, as what its
+full-length trial loses tells most of the others. A goal is settled by a full-length trial that passes just below where
+it should be met, and a short one just above that fails. What surprises is looked at again: a loss that a short trial
+at the same load does not repeat is tried again, a device that passes more than it should is looked at anew.
+Every trial ends as soon as it can no longer pass; invalid ones are repeated, and never move a bound.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from nvbench.search.base import Answer, Goal, Limits, Outcome
+from nvbench.search.ledger import Ledger, SpentError
+from nvbench.search.look import Look
 from nvbench.tables import LimitedBy
-from nvbench.trial import AbortRule, Measure, Trial, Validity
+from nvbench.trial import Measure, Trial, Validity
+
+MARGIN = 0.2
+"""Of the width: how far below the expected answer it is asked for."""
+
+ABOVE = 0.8
+"""Of the width: how far above an answer has to fail."""
 
 LEAP = 0.25
+"""Longest step down, as a share of the load."""
+
+RETRIES = 4
+"""Further full-length trials at a load where the first lost by chance."""
+
+BACKGROUND = 1e-4
+"""Loss ratios below this, near capacity, are no overload."""
 
 
 def search(measure: Measure, goals: Sequence[Goal], limits: Limits) -> Outcome:
     """Find for each goal the highest load that meets it.
 
-    Each rate has passed a trial of `goal.final_s` at that rate; where none passed, the answer has no carrier.
+    Args:
+        measure: Makes a trial: offers a load (frames per second and direction) for some seconds, and counts.
+        goals: What to find; trials are shared among them.
+        limits: Where to look, and for how long.
+
+    Returns:
+        An answer a goal. Each rate has passed a full-length trial at that rate, and no full-length trial at that rate
+        or below failed after it; where no load passed, the answer has no carrier.
     """
-    searches = [_Search(measure, goal, limits) for goal in goals]
-    answers = tuple(each.run() for each in searches)
-    return Outcome(answers, tuple(trial for each in searches for trial in each.trials))
+    return _Search(measure, goals, limits).run()
 
 
-class _EndedError(Exception):
-    """Nothing more can be asked."""
+@dataclass
+class _Quest:
+    """A goal under way.
+
+    Attributes:
+        passes: Full-length passes at the highest load that met the goal.
+        at: Number of trials made when it did.
+        failed: Loads that missed the goal.
+        barred: Lowest load at which no trial was valid, and why.
+    """
+
+    goal: Goal
+    passes: list[Trial] = field(default_factory=list)
+    at: int = 0
+    barred: Trial | None = None
+    nothing_passes: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def low(self) -> float:
+        return self.passes[-1].intended_pps if self.passes else 0.0
+
+
+def _again(first: Trial, second: Trial) -> bool:
+    """Whether a trial failed as another did: as soon, and by as much."""
+    return abs(first.elapsed_s - second.elapsed_s) <= max(0.1, 0.1 * second.elapsed_s)
 
 
 class _Search:
-    def __init__(self, measure: Measure, goal: Goal, limits: Limits) -> None:
-        self._measure = measure
-        self._goal = goal
+    def __init__(self, measure: Measure, goals: Sequence[Goal], limits: Limits) -> None:
+        self._ledger = Ledger(measure, limits)
         self._limits = limits
-        self.trials: list[Trial] = []
-        self._warnings: list[str] = []
-        self._failed: float | None = None  # lowest load that lost too much
-        self._barrier: float | None = None  # lowest load at which no trial was valid
-        self._undersent = False  # the barrier is the generator's
-        self._reason = ""  # why the last trial at the barrier was not valid
-        self._nothing_passes = False
-        self._carrier: Trial | None = None
-        self._upper: Trial | None = None
+        self._quests = [_Quest(goal) for goal in goals]
+        self._look = Look(self._ledger, goals, limits)
+        self._spent = ""
 
-    def run(self) -> Answer:
+    def run(self) -> Outcome:
         try:
-            # Half of the trials at most: on a disturbed bench the other half has to find what passes at full length.
-            found = self._bracket(self._capacity(), self._limits.short_s, self._limits.max_trials // 2)
-            self._bracket(found, self._goal.final_s, self._limits.max_trials)
-        except _EndedError as ended:
-            self._warnings.append(str(ended))
-        barred = self._barrier is not None and self._barrier < (self._failed or math.inf)
-        disturbed = barred and not self._undersent
-        if disturbed:
-            self._warnings.append(f"no valid trial at {self._barrier:.0f} frames/s: {self._reason}")
+            self._look.overload()
+            for quest in sorted(self._quests, key=lambda quest: -quest.goal.loss_ratio):
+                self._settle(quest)
+        except SpentError as spent:
+            self._spent = str(spent)
+        return Outcome(tuple(self._answer(quest) for quest in self._quests), tuple(self._ledger.trials))
+
+    # -- settling a goal ---------------------------------------------------------------------------------------
+
+    def _settle(self, quest: _Quest) -> None:
+        """Bracket a goal by a full-length pass and a fail within its width."""
+        width, step = quest.goal.width, quest.goal.width / 2
+        load = self._first(quest)
+        while not (quest.low and self._closed(quest)):
+            if self._passes(quest, load):
+                if load >= self._ledger.top_pps or self._refuted(quest):
+                    return
+                load = self._higher(quest, step)
+            elif load <= self._limits.bottom_pps:
+                quest.nothing_passes = not (quest.barred and quest.barred.intended_pps <= load)
+                return
+            else:
+                load = self._lower(quest, load, step)
+            step = min(2 * step, LEAP) if not quest.low else max(step, width)
+
+    def _first(self, quest: _Quest) -> float:
+        """Where the goal should just pass."""
+        self._adopt(quest)
+        expected = self._expected(quest)
+        return self._ledger.top_pps if expected is None else self._within(expected)
+
+    def _expected(self, quest: _Quest) -> float | None:
+        found = self._look.knee(quest.goal) if self._look.saturated else None
+        if found is None:
+            return None
+        margin = MARGIN * quest.goal.width
+        if quest.goal.loss_ratio:
+            # A little more, so that this trial's loss can be what a goal without loss fails by just above its answer.
+            margin *= 1.1 if not self._look.noise else 2
+        return found * (1 - margin)
+
+    def _within(self, load: float) -> float:
+        return min(self._ledger.top_pps, max(self._limits.bottom_pps, load))
+
+    def _adopt(self, quest: _Quest) -> None:
+        """Take what full-length trials for other goals have shown already."""
+        goal = quest.goal
+        for number, trial in enumerate(self._ledger.trials):
+            if goal.full(trial) and goal.trials == 1 and goal.passed(trial) and trial.intended_pps > quest.low:
+                quest.passes, quest.at = [trial], number + 1
+
+    def _closed(self, quest: _Quest) -> bool:
+        """Whether nothing more can be found: the bounds are close, or what is above cannot be sent or judged."""
+        top = self._ledger.top_pps
+        ceiling = min((edge for edge in (self._high(quest), self._barrier(quest)) if edge), default=math.inf)
+        return quest.low >= min(ceiling * (1 - quest.goal.width), top)
+
+    def _high(self, quest: _Quest) -> float | None:
+        """The lowest load above the answer that missed the goal."""
+        upper = self._upper(quest)
+        return upper.intended_pps if upper else None
+
+    def _upper(self, quest: _Quest) -> Trial | None:
+        """The trial that failed at the lowest load above the answer; a short one may have met a cold device before it."""
+        trials = [t for n, t in enumerate(self._ledger.trials) if n >= quest.at or quest.goal.full(t) or not quest.passes]
+        failed = [trial for trial in trials if trial.intended_pps > quest.low and quest.goal.failed(trial)]
+        return min(failed, key=lambda trial: trial.intended_pps, default=None)
+
+    def _barrier(self, quest: _Quest) -> float | None:
+        return quest.barred.intended_pps if quest.barred else None
+
+    # -- deciding on a load ------------------------------------------------------------------------------------
+
+    def _passes(self, quest: _Quest, load: float) -> bool:
+        """Whether a load meets the goal at full length, as strictly as the goal asks."""
+        goal = quest.goal
+        needed, allowed = math.ceil(goal.trials * (1 - goal.exceed_ratio)), goal.trials * goal.exceed_ratio
+        passes: list[Trial] = []
+        fails: list[Trial] = []
+        while True:
+            trial = self._full(goal, load)
+            if not trial.valid:
+                self._bar(quest, trial)
+                return False
+            (passes if goal.passed(trial) else fails).append(trial)
+            if len(passes) >= needed:
+                quest.passes, quest.at = passes, len(self._ledger.trials)
+                return True
+            if len(fails) > allowed:
+                if len(fails) > allowed + RETRIES or not self._by_chance(goal, fails):
+                    return False
+                passes = []
+
+    def _full(self, goal: Goal, load: float) -> Trial:
+        abort = goal.abort(load, goal.final_s, self._limits.directions)
+        return self._ledger.ask(load, goal.final_s, abort, patient=True)
+
+    def _by_chance(self, goal: Goal, fails: list[Trial]) -> bool:
+        """Whether a load failed by something that is not there all the time: what comes again is there."""
+        if self._look.noise:
+            return goal.loss_ratio == 0  # one that may lose takes long to fail, and its loss moves the estimate
+        last = fails[-1]
+        if len(fails) > 1:
+            return not _again(fails[-2], last)
+        if last.elapsed_s > 2 * self._limits.short_s:
+            return goal.loss_ratio == 0  # a repeat ends as early as this did
+        return self._short(goal, last.intended_pps, self._limits.short_s)
+
+    def _short(self, goal: Goal, load: float, duration_s: float) -> bool:
+        """Whether a load meets the goal in a shorter trial."""
+        abort = goal.abort(load, duration_s, self._limits.directions)
+        return goal.passed(self._ledger.ask(load, duration_s, abort))
+
+    def _bar(self, quest: _Quest, trial: Trial) -> None:
+        if trial.validity is Validity.UNDERSENT:
+            self._ledger.sendable(trial)
+        elif quest.barred is None or trial.intended_pps < quest.barred.intended_pps:
+            quest.barred = trial
+
+    def _refuted(self, quest: _Quest) -> bool:
+        """Whether a load just above the answer fails, so that there is nothing more to find."""
+        load = self._above(quest)
+        if load <= quest.low or (self._closed(quest) and self._telling_s(quest, load) > self._limits.short_s):
+            return True
+        tries = 2 if self._look.noise else 1
+        return not all(self._short(quest.goal, load, self._telling_s(quest, load)) for _ in range(tries))
+
+    def _telling_s(self, quest: _Quest, load: float) -> float:
+        """How long a trial just above the answer has to be: the device's buffer hides the first frames of an overload."""
+        short_s, beyond = self._limits.short_s, ABOVE * quest.goal.width * load
+        wanted = max(short_s, 2 * self._look.buffer / beyond)
+        return wanted if wanted < quest.goal.final_s / 2 else quest.goal.final_s
+
+    def _above(self, quest: _Quest) -> float:
+        return self._within(quest.low * (1 + ABOVE * quest.goal.width))
+
+    # -- where to ask next -------------------------------------------------------------------------------------
+
+    def _higher(self, quest: _Quest, step: float) -> float:
+        """A load above the answer: where the device, looked at anew, should meet the goal."""
+        self._look.again()
+        expected = self._expected(quest) or math.inf
+        edges = [edge for edge in (self._high(quest), self._barrier(quest)) if edge]
+        edge = min(edges, default=math.inf)
+        if expected >= edge:
+            expected = (quest.low + edge) / 2
+        return self._within(max(expected, quest.low * (1 + step)))
+
+    def _lower(self, quest: _Quest, load: float, step: float) -> float:
+        """A load below one that failed."""
+        if quest.low:
+            return (quest.low + load) / 2
+        expected = self._expected(quest) or load
+        return self._within(min(expected, load * (1 - step)))
+
+    # -- answering ---------------------------------------------------------------------------------------------
+
+    def _answer(self, quest: _Quest) -> Answer:
+        upper = self._upper(quest)
+        barred = quest.barred is not None and (upper is None or quest.barred.intended_pps < upper.intended_pps)
+        warnings = [*quest.warnings]
+        if barred and quest.barred:
+            warnings.append(f"no valid trial at {quest.barred.intended_pps:.0f} frames/s: {quest.barred.reason}")
+        if self._spent:
+            warnings.append(self._spent)
         return Answer(
-            self._goal,
-            carriers=(self._carrier,) if self._carrier else (),
-            upper=self._upper,
-            limited_by=self._limited_by(disturbed, barred),
-            nothing_passes=self._nothing_passes,
-            disturbed=disturbed,
-            warnings=tuple(self._warnings),
+            quest.goal,
+            carriers=tuple(quest.passes),
+            upper=upper,
+            limited_by=self._limited_by(quest, upper, barred),
+            nothing_passes=quest.nothing_passes,
+            disturbed=barred,
+            warnings=tuple(warnings),
         )
 
-    def _limited_by(self, disturbed: bool, barred: bool) -> LimitedBy:
-        if self._carrier is None:
-            return LimitedBy.SUT if self._nothing_passes else LimitedBy.UNKNOWN
-        if disturbed:
-            return LimitedBy.UNKNOWN
+    def _limited_by(self, quest: _Quest, upper: Trial | None, barred: bool) -> LimitedBy:
+        if not quest.passes:
+            return LimitedBy.SUT if quest.nothing_passes else LimitedBy.UNKNOWN
         if barred:
+            return LimitedBy.UNKNOWN
+        if upper is not None:
+            return LimitedBy.SUT
+        if quest.low >= self._limits.top_pps:
+            return LimitedBy.LINE_RATE
+        if self._ledger.generator_limited and quest.low >= self._ledger.top_pps * (1 - quest.goal.width):
             return LimitedBy.GENERATOR
-        return LimitedBy.LINE_RATE if self._upper is None else LimitedBy.SUT
-
-    # -- asking ------------------------------------------------------------------------------------------------
-
-    def _ask(self, load: float, duration: float, abort: AbortRule) -> Trial:
-        """A valid trial, or after enough repeats an invalid one."""
-        undersent = False
-        final = duration >= self._goal.final_s
-        repeats = self._limits.repeat_invalid if final else self._limits.repeat_invalid // 3
-        for _ in range(repeats + 1):
-            if len(self.trials) >= self._limits.max_trials:
-                raise _EndedError(f"the search ended after {len(self.trials)} trials, its limit")
-            trial = self._measure(load, duration, abort)
-            self.trials.append(trial)
-            if trial.valid or (trial.validity is Validity.UNDERSENT and undersent):
-                break  # a generator that fails twice to send a load cannot
-            undersent = trial.validity is Validity.UNDERSENT
-        return trial
-
-    def _passes(self, load: float, duration: float) -> bool:
-        """Whether a load meets the goal; moves the bounds."""
-        goal = self._goal
-        abort = AbortRule.for_goal(goal.loss_ratio, load, duration, self._limits.directions)
-        return self._judge(self._ask(load, duration, abort))
-
-    def _judge(self, trial: Trial) -> bool:
-        load, goal = trial.intended_pps, self._goal
-        if goal.passed(trial):
-            if trial.duration_s >= goal.final_s:
-                self._carrier = trial
-            return True
-        if trial.valid:
-            if load <= (self._failed or load):
-                self._failed, self._upper = load, trial
-        elif load < (self._barrier or math.inf):
-            self._barrier = load
-            self._undersent = trial.validity is Validity.UNDERSENT
-            self._reason = trial.reason
-        return False
-
-    # -- where to ask ------------------------------------------------------------------------------------------
-
-    def _capacity(self) -> float:
-        """A guess at the answer: what comes back of an overload, or the top itself."""
-        trial = self._ask(self._limits.top_pps, self._limits.short_s, AbortRule())
-        if self._judge(trial):
-            return self._limits.top_pps
-        sendable = trial.offered_pps * 0.995 if trial.validity is Validity.UNDERSENT else self._limits.top_pps
-        return max(self._limits.bottom_pps, min(trial.forwarded_pps, sendable))
-
-    def _bracket(self, load: float, duration: float, most_trials: int) -> float:
-        """The highest load that passes trials of this duration, to the goal's width, or the best guess at it."""
-        low, step = 0.0, self._goal.width
-        while len(self.trials) < most_trials:
-            if self._passes(load, duration):
-                low = load
-            elif load <= self._limits.bottom_pps:
-                self._nothing_passes = self._failed == load
-                raise _EndedError(f"even {load:.0f} frames/s do not meet the goal")
-            edges = [edge for edge in (self._failed, self._barrier) if edge is not None]
-            edge = min(edges) if edges else None
-            if low and low >= (self._limits.top_pps if edge is None else edge * (1 - self._goal.width)):
-                return low
-            disturbed = self._barrier == load
-            load = self._next(low, load, edge, step)
-            # A disturbance says nothing of the load: no reason to leap far.
-            step = min(2 * step, LEAP) if disturbed else 2 * step
-        if most_trials == self._limits.max_trials:
-            raise _EndedError(f"the search ended after {most_trials} trials, its limit")
-        return low or load
-
-    def _next(self, low: float, load: float, edge: float | None, step: float) -> float:
-        if not low:
-            return max(self._limits.bottom_pps, load * (1 - min(step, 0.5)))
-        middle = self._limits.top_pps if edge is None else (low + edge) / 2
-        return min(low * (1 + step), middle)
+        return LimitedBy.UNKNOWN

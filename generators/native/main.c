@@ -68,7 +68,7 @@ static void parse_options(int argc, char **argv)
 			nv.queues = number(optarg, "--queues", 1, NV_MAX_QUEUES);
 			break;
 		case 'm':
-			nv.max_frame = number(optarg, "--max-frame", 64, 16128);
+			nv.max_frame = number(optarg, "--max-frame", 64, NV_FRAME_MOST);
 			break;
 		case 'd':
 			nv.descriptors = number(optarg, "--descriptors", 64, 32768);

@@ -20,16 +20,23 @@
 #include <rte_mempool.h>
 
 #define NV_BURST 32
+#define NV_FRAME_MOST 16128
 #define NV_MAX_QUEUES 64
 #define NV_MAX_STREAMS (2 * NV_MAX_QUEUES)
 #define NV_MAX_FIELDS 8
+#define NV_MAX_SHAPES 16
+#define NV_MAX_SEQUENCE 1024
+#define NV_HEADER_MOST 64 /* Ethernet, tags, IPv4 and UDP */
 #define NV_STAMP_BYTES 14
 #define NV_TIME_MASK ((1ULL << 48) - 1)
 #define NV_WINDOW (1u << 17) /* frames over which a copy is told from a late frame */
 #define NV_NOBODY 0xff       /* no port, no direction */
 #define NV_HDR_BINS (25 * 1024)
+#define NV_INTERVALS 4096
 
 enum phase { PHASE_IDLE, PHASE_ARM, PHASE_RUN, PHASE_QUIT };
+enum histogram { HDR_LATENCY, HDR_IPDV, N_HDR };
+enum column { COLUMN_SENT, COLUMN_REFUSED, COLUMN_RECEIVED, N_COLUMNS };
 
 /* A part of the frame that differs from flow to flow. */
 struct field {
@@ -39,17 +46,33 @@ struct field {
 	uint32_t first;
 };
 
-/* One direction's frame. */
+/* What frames of one size have of their own. */
+struct shape {
+	uint16_t bytes;
+	uint32_t checksum_base; /* sum over the IPv4 header without its checksum and the fields in it */
+	uint8_t header[NV_HEADER_MOST];
+};
+
+/* One direction's frames: one shape, or several in a sequence that repeats. */
 struct template {
 	uint8_t tx_port, rx_port;
-	uint8_t *frame;
+	uint8_t *frame; /* the largest; its payload serves all */
 	uint16_t bytes;
 	uint16_t stamp_offset, checksum_offset;
+	unsigned n_shapes, n_sequence;
+	struct shape shapes[NV_MAX_SHAPES];
+	uint8_t sequence[NV_MAX_SEQUENCE];
 	uint32_t flows;
 	unsigned n_fields;
 	struct field fields[NV_MAX_FIELDS];
 	bool checksum_follows;
-	uint32_t checksum_base; /* sum over the IPv4 header without its checksum and the fields in it */
+};
+
+/* A load that lasts: frame k is due when before + (now - t0) * per_tick - phase >= k. */
+struct pace {
+	uint64_t t0, before, total; /* frames sent by the paces before it, and at its end */
+	uint64_t backlog, catch_up_ticks;
+	double per_tick;
 };
 
 /* What one transmit queue sends. Only its worker writes it during a trial. */
@@ -58,14 +81,14 @@ struct stream {
 	uint8_t id;
 	const struct template *template;
 	struct rte_mempool *pool;
-	/* The schedule: frame k is due when (now - t0) * per_tick - phase >= k. */
-	uint64_t t0, total, backlog;
-	double per_tick, phase;
+	struct pace pace, then; /* then.t0 never comes where no other pace follows */
+	uint64_t total;
+	double phase;
 	unsigned burst;
 	uint32_t flow, flow_step, flow_start, flow_count;
-	uint64_t catch_up, catch_up_ticks; /* when the next burst of a backlog may go, and how far they are apart */
+	uint64_t catch_up; /* when the next burst of a backlog may go */
 	uint64_t position, sent, late, refused;
-	double delay_frames;
+	double delay_frames, delay_ticks; /* the longest delay: of this pace, and of those before */
 	uint64_t stall_since, stall_refused, again;
 	uint64_t stall_longest, stall_total, refused_in_stall;
 	uint64_t end; /* when its sending time was over */
@@ -76,6 +99,7 @@ struct stream {
 struct seen {
 	uint64_t next; /* highest sequence number seen, plus one */
 	uint64_t received, duplicate, reordered;
+	uint64_t delay; /* of the frame with that number, in ticks */
 	uint64_t *window;
 } __rte_cache_aligned;
 
@@ -91,7 +115,8 @@ struct worker {
 	struct stream *tx[NV_MAX_STREAMS];
 	struct rx_queue rx[NV_MAX_STREAMS];
 	struct seen *seen;
-	uint64_t *hdr;
+	uint64_t *hdr[N_HDR];
+	uint64_t *timeline[N_COLUMNS];
 	uint64_t foreign[2], stale[2]; /* by port */
 	uint64_t last, pause_longest, pause_total, pause_count;
 } __rte_cache_aligned;
@@ -118,7 +143,11 @@ struct nvgen {
 	uint8_t rx_port_of[256]; /* stream -> port index where it must arrive, or NV_NOBODY */
 	/* Set by start. */
 	uint8_t epoch;
+	bool detail; /* whether the timeline and the delay variation are kept */
+	unsigned n_intervals;
 	uint32_t ns_per_tick_q24;
+	uint64_t t0;
+	double intervals_per_tick;
 	uint64_t pause_ticks, stall_ticks, again_ticks, longest_ticks;
 	enum phase phase __rte_cache_aligned;
 	bool stop;
@@ -147,7 +176,7 @@ int worker_main(void *unused);
 void workers_reach(enum phase phase);
 
 /* send.c, receive.c */
-void send_step(struct stream *s, uint64_t now);
+void send_step(struct worker *w, struct stream *s, uint64_t now);
 void send_close(struct stream *s, uint64_t now);
 void receive_step(struct worker *w, const struct rx_queue *q);
 void receive_discard(const struct rx_queue *q);
@@ -171,17 +200,22 @@ struct counts {
 };
 struct counts count_direction(unsigned direction);
 json_t *report_directions(void);
-json_t *report_latency(void);
-json_t *report_pauses(double hz, double rate_pps);
+json_t *report_histogram(enum histogram which);
+json_t *report_timeline(double hz, uint64_t ticks);
+json_t *report_pauses(double hz);
 
 /* control.c */
 void emit(json_t *event);
 void emit_error(const char *what);
 void *control_main(void *unused);
 
-static inline unsigned direction_of(unsigned stream)
+/* The interval of the timeline that a time falls into; sender and receiver ask with the same stamp. The time after the
+ * schedule, in which a backlog may still go out, belongs to the last one. */
+static inline unsigned interval_of(uint64_t time)
 {
-	return stream >= nv.queues;
+	int64_t ticks = (int64_t)((time - nv.t0) & NV_TIME_MASK);
+
+	return (unsigned)RTE_MIN((double)ticks * nv.intervals_per_tick, (double)(nv.n_intervals - 1));
 }
 
 #endif

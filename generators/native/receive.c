@@ -82,29 +82,50 @@ static inline unsigned stamp_offset(const uint8_t *frame, unsigned bytes)
 	return likely(type_at + NV_STAMP_BYTES <= bytes) ? type_at : 0;
 }
 
-static inline void note_latency(struct worker *w, const uint8_t *stamp, uint64_t now)
+static inline uint64_t sent_at(const uint8_t *stamp)
 {
 	uint32_t low;
 	uint16_t high;
-	uint64_t ticks;
 
 	memcpy(&low, stamp + 8, 4);
 	memcpy(&high, stamp + 12, 2);
-	ticks = (now - (low | (uint64_t)high << 32)) & NV_TIME_MASK;
-	/* Two cores' counters may differ by a few ticks: no time, rather than days. */
-	if (unlikely(ticks >> 47))
-		ticks = 0;
-	if (unlikely(ticks > nv.longest_ticks))
-		ticks = nv.longest_ticks;
-	hdr_record(w->hdr, (ticks * nv.ns_per_tick_q24) >> 24);
+	return low | (uint64_t)high << 32;
 }
 
-static inline void note_frame(struct worker *w, const struct rx_queue *q, struct rte_mbuf *m, uint64_t now)
+static inline uint64_t delay(uint64_t sent, uint64_t now)
+{
+	uint64_t ticks = (now - sent) & NV_TIME_MASK;
+
+	/* Two cores' counters may differ by a few ticks: no time, rather than days. */
+	if (unlikely(ticks >> 47))
+		return 0;
+	return RTE_MIN(ticks, nv.longest_ticks);
+}
+
+static inline void record(uint64_t *bins, uint64_t ticks)
+{
+	hdr_record(bins, (ticks * nv.ns_per_tick_q24) >> 24);
+}
+
+/* Delays vary between neighbours (RFC 5481 section 4.1): across a gap, or against the order, there are none. */
+static inline void note_detail(struct worker *w, struct seen *s, uint64_t expected, uint64_t sent, uint64_t ticks)
+{
+	w->timeline[COLUMN_RECEIVED][interval_of(sent)]++;
+	if (s->next == expected)
+		return; /* came after a later one */
+	if (s->next == expected + 1 && expected)
+		record(w->hdr[HDR_IPDV], ticks > s->delay ? ticks - s->delay : s->delay - ticks);
+	s->delay = ticks;
+}
+
+static inline void note_frame(struct worker *w, const struct rx_queue *q, struct rte_mbuf *m, uint64_t now,
+			      const bool detail)
 {
 	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
 	unsigned offset = stamp_offset(frame, m->data_len);
 	unsigned port = q->port != nv.ports[0].id;
-	uint64_t identity;
+	uint64_t identity, expected, sent, ticks;
+	struct seen *seen;
 	uint8_t stream;
 
 	memcpy(&identity, frame + offset, 8);
@@ -117,8 +138,15 @@ static inline void note_frame(struct worker *w, const struct rx_queue *q, struct
 		w->stale[port]++;
 		return;
 	}
-	if (likely(note_sequence(&w->seen[stream], (uint32_t)(identity >> 32))))
-		note_latency(w, frame + offset, now);
+	seen = &w->seen[stream];
+	expected = seen->next;
+	if (unlikely(!note_sequence(seen, (uint32_t)(identity >> 32))))
+		return;
+	sent = sent_at(frame + offset);
+	ticks = delay(sent, now);
+	record(w->hdr[HDR_LATENCY], ticks);
+	if (detail)
+		note_detail(w, seen, expected, sent, ticks);
 }
 
 static inline bool is_plain(const struct rte_mbuf *m, const struct rx_queue *q)
@@ -126,22 +154,35 @@ static inline bool is_plain(const struct rte_mbuf *m, const struct rx_queue *q)
 	return m->nb_segs == 1 && m->pool == q->pool && rte_mbuf_refcnt_read(m) == 1 && RTE_MBUF_DIRECT(m);
 }
 
+/* Returns whether all buffers are plain ones. */
+static __rte_always_inline bool note_burst(struct worker *w, const struct rx_queue *q, struct rte_mbuf **burst,
+					   unsigned n, uint64_t now, const bool detail)
+{
+	bool plain = true;
+
+	for (unsigned i = 0; i < n; i++) {
+		plain &= is_plain(burst[i], q);
+		note_frame(w, q, burst[i], now, detail);
+	}
+	return plain;
+}
+
 void receive_step(struct worker *w, const struct rx_queue *q)
 {
 	struct rte_mbuf *burst[NV_BURST];
 	unsigned n = rte_eth_rx_burst(q->port, q->queue, burst, NV_BURST);
-	bool plain = true;
 	uint64_t now;
+	bool plain;
 
 	if (!n)
 		return;
 	now = rte_rdtsc();
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(burst[i], const void *));
-	for (unsigned i = 0; i < n; i++) {
-		plain &= is_plain(burst[i], q);
-		note_frame(w, q, burst[i], now);
-	}
+	if (likely(!nv.detail))
+		plain = note_burst(w, q, burst, n, now, false);
+	else
+		plain = note_burst(w, q, burst, n, now, true);
 	/* Plain frames go back without a look at the second cache line of each. */
 	if (likely(plain))
 		rte_mempool_put_bulk(q->pool, (void **)burst, n);

@@ -50,7 +50,7 @@ json_t *report_directions(void)
 	return list;
 }
 
-json_t *report_latency(void)
+json_t *report_histogram(enum histogram which)
 {
 	json_t *bins = json_array();
 
@@ -58,7 +58,7 @@ json_t *report_latency(void)
 		uint64_t count = 0;
 
 		for (unsigned w = 0; w < nv.n_workers; w++)
-			count += nv.workers[w].hdr[i];
+			count += nv.workers[w].hdr[which][i];
 		if (count)
 			json_array_append_new(
 				bins, json_pack("[I,I]", (json_int_t)hdr_lowest(i), (json_int_t)count));
@@ -66,10 +66,34 @@ json_t *report_latency(void)
 	return bins;
 }
 
-json_t *report_pauses(double hz, double rate_pps)
+static json_t *column(enum column which, unsigned intervals)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < intervals; i++) {
+		uint64_t count = 0;
+
+		for (unsigned w = 0; w < nv.n_workers; w++)
+			count += nv.workers[w].timeline[which][i];
+		json_array_append_new(list, json_integer((json_int_t)count));
+	}
+	return list;
+}
+
+/* As far as the sending time reached. */
+json_t *report_timeline(double hz, uint64_t ticks)
+{
+	unsigned intervals = interval_of(nv.t0 + ticks) + 1;
+
+	return json_pack("{s:f,s:o,s:o,s:o}", "interval_s", 1 / (nv.intervals_per_tick * hz), "sent",
+			 column(COLUMN_SENT, intervals), "refused", column(COLUMN_REFUSED, intervals), "received",
+			 column(COLUMN_RECEIVED, intervals));
+}
+
+json_t *report_pauses(double hz)
 {
 	uint64_t longest = 0, total = 0, count = 0, stall_longest = 0, stall_total = 0, in_stall = 0;
-	double delay_frames = 0, us = 1e6 / hz;
+	double delay_ticks = 0, us = 1e6 / hz;
 
 	for (unsigned w = 0; w < nv.n_workers; w++) {
 		longest = RTE_MAX(longest, nv.workers[w].pause_longest);
@@ -82,11 +106,11 @@ json_t *report_pauses(double hz, double rate_pps)
 		stall_longest = RTE_MAX(stall_longest, s->stall_longest);
 		stall_total += s->stall_total;
 		in_stall += s->refused_in_stall;
-		delay_frames = RTE_MAX(delay_frames, s->delay_frames);
+		delay_ticks = RTE_MAX(delay_ticks, s->delay_ticks);
 	}
 	return json_pack("{s:f,s:I,s:f,s:f,s:f,s:f,s:I}", "generator_longest_us", (double)longest * us,
 			 "generator_count", (json_int_t)count, "generator_total_us", (double)total * us,
-			 "send_delay_max_us", delay_frames * nv.queues / rate_pps * 1e6, "device_longest_us",
+			 "send_delay_max_us", delay_ticks * us, "device_longest_us",
 			 (double)stall_longest * us, "device_total_us", (double)stall_total * us,
 			 "refused_in_stall", (json_int_t)in_stall);
 }

@@ -52,10 +52,8 @@ static const char *load_field(struct template *t, json_t *entry, unsigned ipv4)
 		return "too many fields";
 	if (json_unpack(entry, "{s:I,s:I,s:I}", "offset", &offset, "width", &width, "first", &first))
 		return "a field needs offset, width and first";
-	if ((width != 2 && width != 4) || offset < 0 || offset + width > t->bytes)
-		return "a field is 2 or 4 bytes inside the frame";
-	if (offset + width > t->stamp_offset && offset < t->stamp_offset + NV_STAMP_BYTES)
-		return "a field overlaps the stamp";
+	if ((width != 2 && width != 4) || offset < 0 || offset + width > t->stamp_offset)
+		return "a field is 2 or 4 bytes of the headers";
 	*f = (struct field){(uint16_t)offset, (uint8_t)width, false, (uint32_t)first};
 	f->in_ipv4 = offset >= ipv4 && offset + width <= ipv4 + IPV4_BYTES;
 	if (f->in_ipv4 && (offset - ipv4) % 2)
@@ -66,63 +64,105 @@ static const char *load_field(struct template *t, json_t *entry, unsigned ipv4)
 }
 
 /* What the checksum adds up to without itself and without the fields that vary. */
-static void load_checksum(struct template *t, unsigned ipv4)
+static uint32_t checksum_base(const struct template *t, const struct shape *shape, unsigned ipv4)
 {
 	uint8_t header[IPV4_BYTES];
+	uint32_t sum = 0;
 
-	memcpy(header, t->frame + ipv4, IPV4_BYTES);
+	memcpy(header, shape->header + ipv4, IPV4_BYTES);
 	memset(header + 10, 0, 2);
 	for (unsigned i = 0; i < t->n_fields; i++)
 		if (t->fields[i].in_ipv4)
 			memset(header + t->fields[i].offset - ipv4, 0, t->fields[i].width);
-	t->checksum_base = 0;
 	for (unsigned i = 0; i < IPV4_BYTES; i += 2)
-		t->checksum_base += word_at(header + i);
-	t->checksum_offset = (uint16_t)(ipv4 + 10);
+		sum += word_at(header + i);
+	return sum;
 }
 
-static unsigned expected_stamp(const struct template *t)
+static unsigned expected_stamp(const uint8_t *header)
 {
 	unsigned type_at = 12;
 
-	while (type_at < 20 && (word_at(t->frame + type_at) == RTE_ETHER_TYPE_VLAN ||
-				word_at(t->frame + type_at) == RTE_ETHER_TYPE_QINQ))
+	while (type_at < 20 && (word_at(header + type_at) == RTE_ETHER_TYPE_VLAN ||
+				word_at(header + type_at) == RTE_ETHER_TYPE_QINQ))
 		type_at += 4;
 	return type_at + 2 + 28;
+}
+
+/* The largest frame stays whole; of each, what comes before the payload. */
+static const char *load_shapes(struct template *t, json_t *frames)
+{
+	uint8_t bytes[NV_FRAME_MOST];
+	json_t *frame;
+	size_t i;
+
+	if (json_array_size(frames) < 1 || json_array_size(frames) > NV_MAX_SHAPES)
+		return "frames: one of each size, 16 at most";
+	t->frame = malloc(nv.max_frame);
+	json_array_foreach(frames, i, frame) {
+		struct shape *shape = &t->shapes[t->n_shapes++];
+		int n = hex_bytes(json_string_value(frame), bytes, nv.max_frame - FCS_BYTES);
+
+		if (n < 60 || !t->frame)
+			return "a frame is hex, of 60 bytes to --max-frame without FCS";
+		shape->bytes = (uint16_t)n;
+		memcpy(shape->header, bytes, RTE_MIN(n, NV_HEADER_MOST));
+		if (t->stamp_offset != expected_stamp(bytes) || t->stamp_offset + NV_STAMP_BYTES > n)
+			return "the stamp follows Ethernet, IPv4 and UDP, and must fit";
+		if (n <= t->bytes)
+			continue;
+		t->bytes = (uint16_t)n;
+		memcpy(t->frame, bytes, (size_t)n);
+	}
+	return NULL;
+}
+
+static const char *load_sequence(struct template *t, json_t *sequence)
+{
+	json_t *entry;
+	size_t i;
+
+	if (json_array_size(sequence) < 1 || json_array_size(sequence) > NV_MAX_SEQUENCE)
+		return "sequence: numbers of frames, 1 to 1024 of them";
+	json_array_foreach(sequence, i, entry) {
+		json_int_t number = json_is_integer(entry) ? json_integer_value(entry) : -1;
+
+		if (number < 0 || number >= t->n_shapes)
+			return "sequence: there is no such frame";
+		t->sequence[t->n_sequence++] = (uint8_t)number;
+	}
+	return NULL;
 }
 
 static const char *load_one(struct template *t, json_t *entry)
 {
 	json_int_t tx_port, rx_port, ipv4, stamp, flows;
-	const char *hex, *fault;
-	json_t *fields = NULL, *field;
+	json_t *frames, *sequence, *fields = NULL, *field;
+	const char *fault;
 	size_t i;
-	int bytes;
 
-	if (json_unpack(entry, "{s:I,s:I,s:s,s:I,s:I,s:I,s?o}", "tx_port", &tx_port, "rx_port", &rx_port, "frame",
-			&hex, "ipv4_offset", &ipv4, "stamp_offset", &stamp, "flows", &flows, "fields", &fields))
-		return "a stream needs tx_port, rx_port, frame, ipv4_offset, stamp_offset and flows";
+	if (json_unpack(entry, "{s:I,s:I,s:o,s:o,s:I,s:I,s:I,s?o}", "tx_port", &tx_port, "rx_port", &rx_port,
+			"frames", &frames, "sequence", &sequence, "ipv4_offset", &ipv4, "stamp_offset", &stamp,
+			"flows", &flows, "fields", &fields))
+		return "a stream needs tx_port, rx_port, frames, sequence, ipv4_offset, stamp_offset and flows";
 	if (tx_port < 0 || tx_port >= nv.n_ports || rx_port < 0 || rx_port >= nv.n_ports)
 		return "there is no such port";
 	if (flows < 1 || flows > UINT32_MAX / 2)
 		return "flows must be at least 1";
-	t->frame = malloc(nv.max_frame);
-	bytes = t->frame ? hex_bytes(hex, t->frame, nv.max_frame - FCS_BYTES) : -1;
-	if (bytes < 60)
-		return "a frame is hex, of 60 bytes to --max-frame without FCS";
+	if (stamp < 0 || stamp > NV_HEADER_MOST || ipv4 < 14 || ipv4 + IPV4_BYTES > stamp)
+		return "the IPv4 header comes after Ethernet and before the stamp";
 	t->tx_port = (uint8_t)tx_port;
 	t->rx_port = (uint8_t)rx_port;
-	t->bytes = (uint16_t)bytes;
 	t->stamp_offset = (uint16_t)stamp;
+	t->checksum_offset = (uint16_t)(ipv4 + 10);
 	t->flows = (uint32_t)flows;
-	if (stamp != expected_stamp(t) || stamp + NV_STAMP_BYTES > bytes)
-		return "the stamp follows Ethernet, IPv4 and UDP, and must fit";
-	if (ipv4 < 14 || ipv4 + IPV4_BYTES > bytes)
-		return "the IPv4 header does not fit";
+	if ((fault = load_shapes(t, frames)) || (fault = load_sequence(t, sequence)))
+		return fault;
 	json_array_foreach(fields, i, field)
 		if ((fault = load_field(t, field, (unsigned)ipv4)))
 			return fault;
-	load_checksum(t, (unsigned)ipv4);
+	for (i = 0; i < t->n_shapes; i++)
+		t->shapes[i].checksum_base = checksum_base(t, &t->shapes[i], (unsigned)ipv4);
 	return NULL;
 }
 

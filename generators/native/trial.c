@@ -17,15 +17,21 @@
 #define CATCH_UP 1.1        /* pace at which a backlog is worked off */
 #define SILENCE_S 0.1       /* frames not back after this long, or the drain time if longer, count as lost */
 #define SLOTS 64
+#define INTERVAL_S 0.001     /* of the timeline, unless that has too many of them */
 #define DRIFT_NS 1000000.0  /* what TSC and CLOCK_MONOTONIC may differ by, plus what a clock is slewed by at most */
 #define DRIFT_RATIO 600e-6
 
 #define READ(place) __atomic_load_n(&(place), __ATOMIC_RELAXED)
 
+struct load {
+	double rate, duration, frames;
+};
+
 static struct trial {
 	bool running, aborted, sending;
 	json_int_t id;
-	double rate, duration, drain, hz;
+	struct load loads[2]; /* one after the other; the second may have no frames */
+	double drain, hz;
 	int64_t max_lost; /* or -1 */
 	uint64_t t0, expected_end, drain_end, quiet_received;
 	struct instant began;
@@ -41,54 +47,96 @@ bool trial_running(void)
 	return trial.running;
 }
 
+static const char *parse_load(json_t *entry, struct load *load)
+{
+	if (json_unpack(entry, "{s:F,s:F}", "rate_pps", &load->rate, "duration_s", &load->duration))
+		return "start and its then need rate_pps and duration_s";
+	if (!(load->rate > 0) || !(load->duration > 0) || load->rate > 1e12 || load->duration > 1e6)
+		return "rate_pps and duration_s must be positive";
+	load->frames = fmax(1.0, floor(load->rate * load->duration * (1 + 1e-12)));
+	return NULL;
+}
+
 static const char *parse(json_t *command)
 {
-	json_t *max_lost = json_object_get(command, "max_lost");
-	double rate, duration, drain = 0.1;
-	json_int_t id;
+	json_t *max_lost = json_object_get(command, "max_lost"), *then = json_object_get(command, "then");
+	struct trial fresh = {.drain = 0.1, .streams = nv.n_templates * nv.queues};
+	const char *fault;
+	int detail = 0;
 
-	if (json_unpack(command, "{s:I,s:F,s:F,s?F}", "trial", &id, "rate_pps", &rate, "duration_s", &duration,
-			"drain_s", &drain))
-		return "start needs trial, rate_pps and duration_s";
-	if (!(rate > 0) || !(duration > 0) || !(drain >= 0) || rate > 1e12 || duration > 1e6 || drain > 3600)
-		return "rate_pps and duration_s must be positive, drain_s not negative";
+	if ((fault = parse_load(command, &fresh.loads[0])))
+		return fault;
+	if (then && !json_is_null(then) && (fault = parse_load(then, &fresh.loads[1])))
+		return fault;
+	if (json_unpack(command, "{s:I,s?F,s?b}", "trial", &fresh.id, "drain_s", &fresh.drain, "detail", &detail))
+		return "start needs trial, drain_s in seconds, detail true or false";
+	if (!(fresh.drain >= 0) || fresh.drain > 3600)
+		return "drain_s must not be negative";
 	if (max_lost && !json_is_null(max_lost) && (!json_is_integer(max_lost) || json_integer_value(max_lost) < 0))
 		return "max_lost is a number of frames or null";
-	memset(&trial, 0, sizeof(trial));
-	trial.id = id;
-	trial.rate = rate;
-	trial.duration = duration;
-	trial.drain = drain;
-	trial.max_lost = json_is_integer(max_lost) ? json_integer_value(max_lost) : -1;
-	trial.streams = nv.n_templates * nv.queues;
+	fresh.max_lost = json_is_integer(max_lost) ? json_integer_value(max_lost) : -1;
+	trial = fresh;
+	nv.detail = detail;
 	return NULL;
 }
 
 /* Each queue sends every n-th frame of its direction's schedule. */
+static struct pace pace_of(const struct stream *s, const struct load *load, uint64_t t0, uint64_t before)
+{
+	double backlog = fmax(BACKLOG_FRAMES, fmin(load->rate * BACKLOG_US / 1e6, BACKLOG_MOST));
+	uint64_t all = (uint64_t)load->frames;
+	struct pace pace = {.t0 = t0, .before = before, .total = before};
+
+	if (all > s->queue)
+		pace.total += (all - s->queue + nv.queues - 1) / nv.queues;
+	pace.per_tick = load->rate / trial.hz / nv.queues;
+	pace.catch_up_ticks = (uint64_t)(s->burst / pace.per_tick / CATCH_UP);
+	pace.backlog = (uint64_t)fmax(8.0, backlog / nv.queues);
+	return pace;
+}
+
+static uint64_t ticks_of(double seconds)
+{
+	return (uint64_t)(seconds * trial.hz);
+}
+
+static void schedule_stream(struct stream *s, uint64_t step)
+{
+	s->position = s->sent = s->late = s->refused = 0;
+	s->stall_since = s->stall_refused = s->stall_longest = s->stall_total = s->refused_in_stall = 0;
+	s->delay_frames = s->delay_ticks = 0;
+	s->flow = s->flow_start;
+	s->phase = (double)s->queue / nv.queues;
+	s->pace = pace_of(s, &trial.loads[0], trial.t0, 0);
+	s->then.t0 = UINT64_MAX;
+	if (trial.loads[1].frames > 0)
+		s->then = pace_of(s, &trial.loads[1], step, s->pace.total);
+	s->total = trial.loads[1].frames > 0 ? s->then.total : s->pace.total;
+	s->catch_up = 0;
+	s->end = trial.t0;
+}
+
 static void schedule(void)
 {
-	double frames = fmax(1.0, floor(trial.rate * trial.duration * (1 + 1e-12)));
-	double backlog = fmax(BACKLOG_FRAMES, fmin(trial.rate * BACKLOG_US / 1e6, BACKLOG_MOST));
+	const struct load *first = &trial.loads[0], *then = &trial.loads[1];
+	uint64_t step = trial.t0 + ticks_of(first->duration);
 
 	for (unsigned id = 0; id < 2 * nv.queues; id++) {
-		struct stream *s = &nv.streams[id];
-		uint64_t all = (uint64_t)frames;
-
-		s->position = s->sent = s->late = s->refused = 0;
-		s->stall_since = s->stall_refused = s->stall_longest = s->stall_total = s->refused_in_stall = 0;
-		s->delay_frames = 0;
-		s->flow = s->flow_start;
-		s->t0 = trial.t0;
-		s->phase = (double)s->queue / nv.queues;
-		s->per_tick = trial.rate / trial.hz / nv.queues;
-		s->total = all > s->queue ? (all - s->queue + nv.queues - 1) / nv.queues : 0;
-		s->catch_up = 0;
-		s->catch_up_ticks = (uint64_t)(s->burst / s->per_tick / CATCH_UP);
-		s->backlog = (uint64_t)fmax(8.0, backlog / nv.queues);
-		s->end = trial.t0;
-		s->done = id >= trial.streams;
+		schedule_stream(&nv.streams[id], step);
+		nv.streams[id].done = id >= trial.streams;
 	}
-	trial.expected_end = trial.t0 + (uint64_t)(frames / trial.rate * trial.hz);
+	trial.expected_end = then->frames > 0 ? step + ticks_of(then->frames / then->rate)
+					      : trial.t0 + ticks_of(first->frames / first->rate);
+}
+
+static void divide_timeline(void)
+{
+	double sending_s = (double)(trial.expected_end - trial.t0) / trial.hz;
+	double interval_s = fmax(INTERVAL_S, sending_s / NV_INTERVALS);
+
+	nv.t0 = trial.t0;
+	nv.intervals_per_tick = 1 / (interval_s * trial.hz);
+	nv.n_intervals = (unsigned)fmin(ceil(sending_s / interval_s * (1 - 1e-9)), NV_INTERVALS);
 }
 
 const char *trial_start(json_t *command)
@@ -104,15 +152,16 @@ const char *trial_start(json_t *command)
 	nv.epoch = (uint8_t)trial.id;
 	nv.stop = false;
 	nv.ns_per_tick_q24 = (uint32_t)lround(1e9 / trial.hz * (1 << 24));
-	nv.pause_ticks = (uint64_t)(PAUSE_US * 1e-6 * trial.hz);
-	nv.stall_ticks = (uint64_t)(STALL_US * 1e-6 * trial.hz);
-	nv.again_ticks = (uint64_t)(AGAIN_US * 1e-6 * trial.hz);
-	nv.longest_ticks = (uint64_t)(11 * trial.hz);
+	nv.pause_ticks = ticks_of(PAUSE_US * 1e-6);
+	nv.stall_ticks = ticks_of(STALL_US * 1e-6);
+	nv.again_ticks = ticks_of(AGAIN_US * 1e-6);
+	nv.longest_ticks = ticks_of(11);
 	workers_reach(PHASE_ARM);
 	emit(json_pack("{s:s,s:I}", "event", "started", "trial", trial.id));
 	trial.began = clock_read();
-	trial.t0 = rte_rdtsc() + (uint64_t)(LEAD_US * 1e-6 * trial.hz);
+	trial.t0 = rte_rdtsc() + ticks_of(LEAD_US * 1e-6);
 	schedule();
+	divide_timeline();
 	trial.running = trial.sending = true;
 	workers_reach(PHASE_RUN);
 	return NULL;
@@ -216,6 +265,23 @@ static uint64_t sending_ticks(void)
 	return end - trial.t0;
 }
 
+static void report(double hz, double step_ns)
+{
+	double started_at = (double)trial.began.real_ns / 1e9 + (double)(trial.t0 - trial.began.tsc) / trial.hz;
+	uint64_t sending = sending_ticks();
+	json_t *done = json_pack("{s:s,s:I,s:b,s:f,s:f,s:o,s:o,s:o,s:f,s:f}", "event", "done", "trial", trial.id,
+				 "aborted", (int)trial.aborted, "started_at", started_at, "elapsed_s",
+				 (double)sending / hz, "directions", report_directions(), "latency",
+				 report_histogram(HDR_LATENCY), "pauses", report_pauses(hz), "clock_step_us",
+				 step_ns / 1e3, "tsc_hz", hz);
+
+	if (nv.detail) {
+		json_object_set_new(done, "ipdv", report_histogram(HDR_IPDV));
+		json_object_set_new(done, "timeline", report_timeline(trial.hz, sending));
+	}
+	emit(done);
+}
+
 static void finish(void)
 {
 	struct instant ended;
@@ -233,12 +299,7 @@ static void finish(void)
 	if (fabs(drift) > DRIFT_NS + DRIFT_RATIO * mono && fabs(drift) > fabs(step))
 		step = drift;
 	trial.running = false;
-	emit(json_pack("{s:s,s:I,s:b,s:f,s:f,s:o,s:o,s:o,s:f,s:f}", "event", "done", "trial", trial.id, "aborted",
-		       (int)trial.aborted, "started_at",
-		       (double)trial.began.real_ns / 1e9 + (double)(trial.t0 - trial.began.tsc) / trial.hz,
-		       "elapsed_s", (double)sending_ticks() / hz, "directions", report_directions(), "latency",
-		       report_latency(), "pauses", report_pauses(hz, trial.rate), "clock_step_us", step / 1e3,
-		       "tsc_hz", hz));
+	report(hz, step);
 }
 
 static void drain(uint64_t now)
@@ -266,7 +327,7 @@ void trial_tick(void)
 
 	if (trial.sending && all_sent()) {
 		trial.sending = false;
-		trial.drain_end = now + (uint64_t)(trial.drain * trial.hz);
+		trial.drain_end = now + ticks_of(trial.drain);
 	}
 	if (!trial.sending) {
 		drain(now);

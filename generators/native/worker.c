@@ -33,9 +33,14 @@ static const char *make_room(struct worker *w)
 {
 	int node = (int)rte_lcore_to_socket_id(w->lcore);
 
-	w->hdr = rte_zmalloc_socket("hdr", NV_HDR_BINS * 8, RTE_CACHE_LINE_SIZE, node);
+	for (unsigned i = 0; i < N_HDR; i++)
+		if (!(w->hdr[i] = rte_zmalloc_socket("hdr", NV_HDR_BINS * 8, RTE_CACHE_LINE_SIZE, node)))
+			return "no memory for a worker";
+	for (unsigned i = 0; i < N_COLUMNS; i++)
+		if (!(w->timeline[i] = rte_zmalloc_socket("timeline", NV_INTERVALS * 8, RTE_CACHE_LINE_SIZE, node)))
+			return "no memory for a worker";
 	w->seen = rte_zmalloc_socket("seen", 2 * nv.queues * sizeof(*w->seen), RTE_CACHE_LINE_SIZE, node);
-	if (!w->hdr || !w->seen)
+	if (!w->seen)
 		return "no memory for a worker";
 	for (unsigned s = 0; s < 2 * nv.queues; s++) {
 		w->seen[s].window = rte_zmalloc_socket("window", NV_WINDOW / 8, RTE_CACHE_LINE_SIZE, node);
@@ -67,7 +72,10 @@ const char *workers_assign(void)
 
 static void forget(struct worker *w)
 {
-	memset(w->hdr, 0, NV_HDR_BINS * 8);
+	for (unsigned i = 0; i < N_HDR; i++)
+		memset(w->hdr[i], 0, NV_HDR_BINS * 8);
+	for (unsigned i = 0; i < N_COLUMNS; i++)
+		memset(w->timeline[i], 0, NV_INTERVALS * 8);
 	for (unsigned s = 0; s < 2 * nv.queues; s++) {
 		uint64_t *window = w->seen[s].window;
 
@@ -105,7 +113,7 @@ static void run(struct worker *w)
 				now = rte_rdtsc();
 				note_gap(w, now);
 			}
-			send_step(w->tx[i], now);
+			send_step(w, w->tx[i], now);
 		}
 		for (unsigned i = 0; i < w->n_rx; i++)
 			receive_step(w, &w->rx[i]);

@@ -1,0 +1,73 @@
+"""The trials of a search: asked for, repeated where they were disturbed, counted against the budget."""
+
+from __future__ import annotations
+
+from nvbench.search.base import Limits
+from nvbench.trial import AbortRule, Measure, Trial, Validity
+
+
+class SpentError(Exception):
+    """Nothing more can be asked: the number of trials or the seconds are used up."""
+
+
+class Ledger:
+    """All trials of a search, in order.
+
+    Args:
+        measure: What makes a trial.
+        limits: How many, and for how long.
+    """
+
+    def __init__(self, measure: Measure, limits: Limits) -> None:
+        self.trials: list[Trial] = []
+        self.top_pps = limits.top_pps
+        self.generator_limited = False
+        self._measure = measure
+        self._limits = limits
+        self._seconds = 0.0
+
+    def affords(self, duration_s: float, trials: int = 1) -> bool:
+        """Whether so many more trials of that length are within the budget."""
+        limits = self._limits
+        wanted = self._seconds + trials * (duration_s + limits.overhead_s)
+        return wanted <= limits.budget_s and len(self.trials) + trials <= limits.max_trials
+
+    def ask(self, load_pps: float, duration_s: float, abort: AbortRule, *, patient: bool = False) -> Trial:
+        """A valid trial, or after enough repeats an invalid one.
+
+        Args:
+            load_pps: Load, in frames per second and direction; no more than the generator is known to send.
+            duration_s: Its duration.
+            abort: When it may end early.
+            patient: Repeat it as often as the limits allow; else a third of that.
+
+        Raises:
+            SpentError: It would not fit into the budget any more.
+        """
+        repeats = self._limits.repeat_invalid if patient else self._limits.repeat_invalid // 3
+        load_pps = min(load_pps, self.top_pps)
+        undersent = False
+        for _ in range(repeats + 1):
+            trial = self._once(load_pps, duration_s, abort)
+            if trial.valid or (trial.validity is Validity.UNDERSENT and undersent):
+                break  # a generator that fails twice to send a load cannot
+            undersent = trial.validity is Validity.UNDERSENT
+        return trial
+
+    def sendable(self, trial: Trial) -> None:
+        """From now on ask for no more than the generator sent in a trial."""
+        self.top_pps = min(self.top_pps, trial.offered_pps * (1 - CEILING_MARGIN))
+        self.generator_limited = True
+
+    def _once(self, load_pps: float, duration_s: float, abort: AbortRule) -> Trial:
+        if not self.affords(duration_s):
+            spent = f"{len(self.trials)} trials and {self._seconds:.0f} s of traffic"
+            raise SpentError(f"the search ended after {spent}, its limit")
+        trial = self._measure(load_pps, duration_s, abort)
+        self.trials.append(trial)
+        self._seconds += trial.elapsed_s + self._limits.overhead_s
+        return trial
+
+
+CEILING_MARGIN = 0.001
+"""How far below its ceiling a generator is asked to stay; a trial in which more is missing was not sent."""
