@@ -7,9 +7,10 @@ straight, so two trials on the piece that meets the goal give the load at which 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 
 from nvbench.trial import Trial
 
@@ -44,17 +45,25 @@ def point(trial: Trial, buffer_frames: float, final_s: float) -> Point:
     return Point(trial.offered_pps, lost / trial.elapsed_s if trial.elapsed_s else 0.0, trial.elapsed_s)
 
 
-def root(points: Sequence[Point], loss_ratio: float) -> float | None:
-    """The load at which a goal is just met; None where no trial lost more than it allows."""
-    lossy = _by_load([point for point in points if point.lost_pps > 0])
-    beyond = [point for point in lossy if point.excess(loss_ratio) > 0]
+def root(points: Sequence[Point], loss_ratio: float, bottom_pps: float, same: float = SAME_LOAD) -> float | None:
+    """The load at which a goal is just met; None where no load lost more than it allows.
+
+    Args:
+        points: What trials said.
+        loss_ratio: The goal's.
+        bottom_pps: The lowest load of interest; taken to lose nothing.
+        same: Loads closer than this, as a share, are repeats of each other: their median counts.
+    """
+    loads = _by_load(points, same)
+    beyond = [point for point in loads if point.excess(loss_ratio) > 0]
     if not beyond:
         return None
     first = beyond[0]
-    below = [point for point in lossy if point.load_pps < first.load_pps * (1 - SAME_LOAD)]
-    above = [point for point in beyond if point.load_pps > first.load_pps * (1 + SAME_LOAD)]
-    other = below[-1] if below else above[0] if above else None
-    return first.load_pps - first.excess(loss_ratio) / slope(first, other, loss_ratio)
+    lossy_below = [point for point in loads if point.load_pps < first.load_pps and point.lost_pps > 0]
+    neighbours = [*reversed(lossy_below), *beyond[1:]]
+    found = first.load_pps - first.excess(loss_ratio) / slope(first, next(iter(neighbours), None), loss_ratio)
+    lossless = max([bottom_pps, *(p.load_pps for p in loads if p.load_pps < first.load_pps and not p.lost_pps)])
+    return found if found > lossless else math.sqrt(lossless * first.load_pps)
 
 
 def slope(first: Point, other: Point | None, loss_ratio: float) -> float:
@@ -65,15 +74,37 @@ def slope(first: Point, other: Point | None, loss_ratio: float) -> float:
     return min(STEEPEST, max(FLATTEST, found))
 
 
-def _by_load(points: Sequence[Point]) -> list[Point]:
-    """One point a load, lowest first: repeats of a load are averaged."""
+def _by_load(points: Sequence[Point], same: float) -> list[Point]:
+    """One point a load, lowest first: repeats of a load are taken together."""
     groups: list[list[Point]] = []
     for each in sorted(points, key=lambda point: point.load_pps):
-        if groups and each.load_pps <= groups[-1][0].load_pps * (1 + SAME_LOAD):
+        if groups and each.load_pps <= groups[-1][0].load_pps * (1 + same):
             groups[-1].append(each)
         else:
             groups.append([each])
-    return [Point(fmean(p.load_pps for p in group), median(p.lost_pps for p in group)) for group in groups]
+    return [Point(median(p.load_pps for p in group), median(p.lost_pps for p in group)) for group in groups]
+
+
+def warming_s(rates: Sequence[float], seconds: float, tolerance: float) -> float:
+    """Seconds of traffic until all but a share of a device's capacity has come; 0 if it has.
+
+    Args:
+        rates: Its last three forwarding rates; the second came after `seconds` of traffic, the third after twice that.
+        seconds: That time.
+        tolerance: The share that may lack.
+
+    Returns:
+        For rates that near a limit exponentially: with rises a and b and q = exp(-seconds / tau), b / a = q + q**2.
+        Infinite where they do not near a limit yet.
+    """
+    rise, next_rise = rates[-2] - rates[-3], rates[-1] - rates[-2]
+    if next_rise <= tolerance * rates[-1]:
+        return 0.0
+    if rise <= 0 or next_rise >= 2 * rise:
+        return math.inf
+    q = (math.sqrt(1 + 4 * next_rise / rise) - 1) / 2
+    lacking = rise / (1 - q) * q**3
+    return max(0.0, -seconds / math.log(q) * math.log(lacking / (tolerance * rates[-1])))
 
 
 def buffer_frames(short: Trial, long: Trial) -> float:
@@ -83,10 +114,25 @@ def buffer_frames(short: Trial, long: Trial) -> float:
 
 
 def usual_spread(values: Sequence[float]) -> float:
-    """Standard deviation as a share of the median; from the median deviation, which a few strange values do not move."""
+    """Standard deviation as a share of the median; from the median deviation, which few strange values do not move."""
     middle = median(values)
     return NORMAL * median(abs(value - middle) for value in values) / middle if middle else 0.0
 
 
+def median_error(values: Sequence[float]) -> float:
+    """How far the median of a population may be from that of a sample, with a probability of 90 %.
+
+    Half the distance of the two order statistics that enclose it (the sign test's interval): no kind of distribution
+    is assumed, so that a device with two speeds is not taken for a precise one.
+    """
+    ordered, count = sorted(values), len(values)
+    chance, rank = 0.5**count, 0
+    while chance <= SURENESS / 2 and rank < count // 2:
+        rank += 1
+        chance += math.comb(count, rank) * 0.5**count
+    return (ordered[count - max(rank, 1)] - ordered[max(rank, 1) - 1]) / 2
+
+
+SURENESS = 0.1
 NORMAL = 1.4826
 """Standard deviation of a normal distribution in units of its median absolute deviation."""

@@ -10,7 +10,17 @@ from collections.abc import Sequence
 from statistics import median
 
 from nvbench.search.base import Goal, Limits
-from nvbench.search.curve import Point, buffer_frames, point, usual_spread, root, slope
+from nvbench.search.curve import (
+    SAME_LOAD,
+    Point,
+    buffer_frames,
+    median_error,
+    point,
+    root,
+    slope,
+    usual_spread,
+    warming_s,
+)
 from nvbench.search.ledger import Ledger
 from nvbench.trial import AbortRule, Trial, Validity
 
@@ -24,12 +34,13 @@ KNEE = 0.004
 """How far above the expected answer a trial has to lose."""
 
 KNEE_TRIALS = 8
-NOISE_GOAL = 0.0015
-"""Standard error that the estimate of a noisy device's capacity should have."""
+NOISE_GOAL = 0.002
+"""How far a noisy device's capacity may be from its estimate, with a probability of 90 %."""
 
-SAMPLES = 5, 40
-LONG_WEIGHT = 8
-"""A full-length trial sees more of a device that varies by the second than a short one, and not of one by the trial."""
+SAMPLES = 8, 60
+FAR_REACH = 4
+LONG = 4
+"""Short trials in one that fills any buffer but a deep one."""
 
 
 class Look:
@@ -51,6 +62,7 @@ class Look:
         self._goals = goals
         self._limits = limits
         self._final_s = max(goal.final_s for goal in goals)
+        self._samples = 0
         self._since = 0
         self._reference: Trial | None = None
         self._load = limits.top_pps
@@ -99,31 +111,29 @@ class Look:
         if again is None:
             return
         if _alike(first, again):
-            self.buffer = max(0.0, buffer_frames(again, longer))
+            self.buffer = _buffer(again, longer)
             return
         self._warm(first, again)
 
     def _warm(self, first: Trial, last: Trial) -> None:
         """Send traffic until the capacity rises no more; if it does not rise, it varies."""
-        short_s, cold = self._limits.short_s / 2, first.forwarded_pps
-        rates = [first.forwarded_pps, last.forwarded_pps]
-        for doubling in range(WARM_TRIALS):
-            if last.forwarded_pps < first.forwarded_pps:
+        short_s = self._limits.short_s / 2
+        rates, seconds = [first.forwarded_pps, last.forwarded_pps], 2 * short_s
+        for _ in range(WARM_TRIALS):
+            if rates[-1] < rates[-2] * (1 - ALIKE):
                 self._vary(rates)
                 return
-            longer = self._flooded(short_s * 2 ** (doubling + 1))
-            again = self._flooded(short_s)
-            if longer is None or again is None:
-                break
-            first, last = last, again
-            rates.append(again.forwarded_pps)
-            if _settled(rates):
+            seconds *= 2
+            longer, last = self._flooded(seconds), self._flooded(short_s) or last
+            rates.append(last.forwarded_pps)
+            wanted_s = warming_s(rates[-3:], seconds / 2, ALIKE)
+            if 0 < wanted_s <= 2 * seconds:
+                longer, last = self._flooded(wanted_s), self._flooded(short_s) or last
+            if wanted_s <= 2 * seconds and longer:
                 self._since = len(self._ledger.trials) - 2
-                self.buffer = max(0.0, buffer_frames(last, longer))
-                if self.buffer < ALIKE * last.forwarded_pps * longer.elapsed_s:
-                    self.buffer = 0.0  # no more than what it still warmed up
+                self.buffer = _buffer(last, longer)
                 break
-        self.warmed_by = max(0.0, last.forwarded_pps / cold - 1) if cold else 0.0
+        self.warmed_by = max(0.0, last.forwarded_pps / rates[0] - 1) if rates[0] else 0.0
 
     def _vary(self, rates: Sequence[float]) -> None:
         self.noise = max(ALIKE, usual_spread(rates))
@@ -133,25 +143,17 @@ class Look:
     def knee(self, goal: Goal) -> float | None:
         """The load at which a goal is just met, seen by short trials near it; None where nothing was lost."""
         for _ in range(KNEE_TRIALS):
+            if self.noise:
+                return self._sampled(goal)
             found = self._estimate(goal)
             if found is None:
                 return None
-            if self.noise:
-                return self._sampled(goal, found)
             if not self._probe(goal, found):
                 return found
         return self._estimate(goal)
 
     def _estimate(self, goal: Goal) -> float | None:
-        points = self.points
-        found = root(points, goal.loss_ratio)
-        if found is None:
-            return None
-        lossless = max((p.load_pps for p in points if p.lost_pps == 0), default=self._limits.bottom_pps)
-        lossy = min(p.load_pps for p in points if p.excess(goal.loss_ratio) > 0)
-        if found > lossless or lossless >= lossy:
-            return found
-        return float((lossless * lossy) ** 0.5)
+        return root(self.points, goal.loss_ratio, self._limits.bottom_pps, max(SAME_LOAD, 4 * self.noise))
 
     def _probe(self, goal: Goal, knee_pps: float) -> bool:
         """Measure just above a knee, unless a trial with loss stands close enough to vouch for it.
@@ -159,6 +161,8 @@ class Look:
         A trial that puts the knee elsewhere is repeated: what comes again is the shape of the curve, else it is noise.
         """
         short_s = self._limits.short_s
+        if self.buffer and any(p.lost_pps and p.seconds >= LONG * short_s for p in self.points):
+            return False
         load = knee_pps * (1 + KNEE) + 2 * self.buffer / short_s  # an overload that the buffer swallows tells nothing
         if any(p.lost_pps > 0 and -KNEE < p.load_pps / load - 1 <= 1.5 * KNEE for p in self.points):
             return False
@@ -170,55 +174,68 @@ class Look:
                 self._vary([first.forwarded_pps, again.forwarded_pps])
         return True
 
-    def _sampled(self, goal: Goal, found: float) -> float:
-        """The median of what many short trials just above the knee say, each of which sees another capacity.
+    def _sampled(self, goal: Goal) -> float | None:
+        """The median of what many short trials above the knee say, each of which sees another capacity.
 
-        A trial that loses nothing saw more than its load; as most do lose, the median does not mind how much more.
+        They are made at two loads, near enough for one slope to hold and far enough apart to show it.
         """
-        for _ in range(SAMPLES[1]):
-            seen = self._knees(goal, found)
-            if len(seen) >= SAMPLES[0]:
-                self.noise = max(ALIKE, usual_spread(seen))
-                found = median(seen)
-                if 1.25 * self.noise / len(seen) ** 0.5 <= NOISE_GOAL:
-                    break
-            self._ledger.ask(found * (1 + max(KNEE, self.noise)), self._limits.short_s, AbortRule())
-        return found
+        found = self._estimate(goal)
+        while found is not None:
+            knees = self._knees(goal, found)
+            if len(knees) >= SAMPLES[0]:
+                self.noise = max(ALIKE, usual_spread(knees))
+                if median_error(knees) <= NOISE_GOAL * found:
+                    return median(knees)
+            if self._samples >= SAMPLES[1]:
+                return median(knees) if knees else found
+            self._samples += 1
+            reach = self._reach * (1 if self._samples % 2 else FAR_REACH)
+            self._ledger.ask(found * (1 + reach), self._limits.short_s, AbortRule())
+            knees = self._knees(goal, found)
+            found = max(self._limits.bottom_pps, median(knees)) if knees else self._estimate(goal)
+        return None
+
+    @property
+    def _reach(self) -> float:
+        """How far above the knee nearly every trial has loss."""
+        return max(2.5 * KNEE, 1.5 * self.noise)
 
     def _knees(self, goal: Goal, found: float) -> list[float]:
-        """Where each trial near the knee would have just met the goal."""
-        reach = max(2 * KNEE, 2 * self.noise)
-        near = [p for p in self.points if -KNEE <= p.load_pps / found - 1 <= reach]
-        far = [p for p in self.points if p.load_pps / found - 1 > 2 * reach]
-        if not near:
+        """Where each trial just above `found` would have met the goal; none where most of them lost nothing."""
+        near = [p for p in self.points if -KNEE <= p.load_pps / found - 1 <= (1 + FAR_REACH) * self._reach]
+        if not near or median(p.lost_pps for p in near) == 0:
             return []
-        steepness = slope(_middle(near), _middle(far) if far else None, goal.loss_ratio)
-        seen = []
-        for each in near:
-            weight = LONG_WEIGHT if each.seconds > LONG_WEIGHT * self._limits.short_s else 1
-            seen += [each.load_pps - each.excess(goal.loss_ratio) / steepness] * weight
-        return seen
+        middle = found * (1 + self._reach * (1 + FAR_REACH) / 2)
+        low, high = ([p for p in near if (p.load_pps < middle) is below] for below in (True, False))
+        enough = min(len(low), len(high)) >= 2
+        steepness = slope(_middle(low), _middle(high), goal.loss_ratio) if enough else 1 - goal.loss_ratio
+        return [p.load_pps - p.excess(goal.loss_ratio) / steepness for p in near]
 
     # -- points ------------------------------------------------------------------------------------------------
 
     @property
     def points(self) -> list[Point]:
         """What the trials since the device last changed say."""
-        known = (Validity.VALID, Validity.UNDERSENT)
-        trials = [t for t in self._ledger.trials[self._since :] if t.validity in known and self._tells(t)]
-        return [point(trial, self.buffer, self._final_s) for trial in trials]
-
+        trials = [trial for trial in self._ledger.trials[self._since :] if self._tells(trial)]
+        points = [point(trial, self.buffer, self._final_s) for trial in trials]
+        if not self.buffer:
+            return points
+        # A buffer swallows a short trial's loss; of one for each queue it shows how full all are, not which one.
+        long = [each for each in points if each.seconds >= LONG * self._limits.short_s]
+        return long if any(each.lost_pps for each in long) else [each for each in points if each.lost_pps]
 
     def _tells(self, trial: Trial) -> bool:
         """Whether a trial is more than a glimpse."""
-        return trial.total.offered > 0 and (not trial.aborted or trial.elapsed_s >= self._limits.short_s)
+        if trial.validity not in (Validity.VALID, Validity.UNDERSENT) or not trial.total.offered:
+            return False
+        lost = (trial.total.lost + trial.total.refused) / len(trial.directions)
+        return not trial.aborted or (trial.elapsed_s >= self._limits.short_s and lost > self.buffer)
 
 
-def _settled(rates: Sequence[float]) -> bool:
-    """Whether what rates still rise by is small: each rise was seen over twice the time of the one before."""
-    before, last = rates[-2] - rates[-3], rates[-1] - rates[-2]
-    left = last * (last / before) ** 2 if before > 0 else last
-    return last <= ALIKE * rates[-1] or (last < before / 2 and left <= ALIKE * rates[-1])
+def _buffer(short: Trial, longer: Trial) -> float:
+    """Frames that wait in the device; none where that is no more than what it may still warm up."""
+    found = buffer_frames(short, longer)
+    return found if found > ALIKE * longer.forwarded_pps * longer.elapsed_s else 0.0
 
 
 def _alike(first: Trial, second: Trial) -> bool:

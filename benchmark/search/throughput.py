@@ -126,7 +126,7 @@ class _Search:
         margin = MARGIN * quest.goal.width
         if quest.goal.loss_ratio:
             # A little more, so that this trial's loss can be what a goal without loss fails by just above its answer.
-            margin *= 1.1 if not self._look.noise else 2
+            margin *= 1.1
         return found * (1 - margin)
 
     def _within(self, load: float) -> float:
@@ -152,7 +152,9 @@ class _Search:
 
     def _upper(self, quest: _Quest) -> Trial | None:
         """The trial that failed at the lowest load above the answer; a short one may have met a cold device before it."""
-        trials = [t for n, t in enumerate(self._ledger.trials) if n >= quest.at or quest.goal.full(t) or not quest.passes]
+        trials = [
+            t for n, t in enumerate(self._ledger.trials) if n >= quest.at or quest.goal.full(t) or not quest.passes
+        ]
         failed = [trial for trial in trials if trial.intended_pps > quest.low and quest.goal.failed(trial)]
         return min(failed, key=lambda trial: trial.intended_pps, default=None)
 
@@ -188,7 +190,7 @@ class _Search:
     def _by_chance(self, goal: Goal, fails: list[Trial]) -> bool:
         """Whether a load failed by something that is not there all the time: what comes again is there."""
         if self._look.noise:
-            return goal.loss_ratio == 0  # one that may lose takes long to fail, and its loss moves the estimate
+            return goal.loss_ratio == 0 or len(fails) <= RETRIES / 2  # one that may lose takes long to fail
         last = fails[-1]
         if len(fails) > 1:
             return not _again(fails[-2], last)
@@ -216,7 +218,7 @@ class _Search:
         return not all(self._short(quest.goal, load, self._telling_s(quest, load)) for _ in range(tries))
 
     def _telling_s(self, quest: _Quest, load: float) -> float:
-        """How long a trial just above the answer has to be: the device's buffer hides the first frames of an overload."""
+        """How long a trial just above the answer has to be: a buffer hides the first frames of an overload."""
         short_s, beyond = self._limits.short_s, ABOVE * quest.goal.width * load
         wanted = max(short_s, 2 * self._look.buffer / beyond)
         return wanted if wanted < quest.goal.final_s / 2 else quest.goal.final_s

@@ -121,7 +121,9 @@ def mlrsearch(**tuning: float) -> Search:
         wanted = {"final_trial_duration": final_s, "duration_sum": final_s * tuning.get("trials", 1)}
         wanted |= {key: value for key, value in tuning.items() if key not in ("trials", "warmup")}
         config = Config()
-        config.goals = [SearchGoal(loss_ratio=ratio, relative_width=WIDTH, fail_fast=False, **wanted) for ratio in (0.0, PDR)]
+        config.goals = [
+            SearchGoal(loss_ratio=ratio, relative_width=WIDTH, fail_fast=False, **wanted) for ratio in (0.0, PDR)
+        ]
         config.min_load, config.max_load = BOTTOM_PPS, TOP_PPS
         config.warmup_duration = tuning.get("warmup", 0.0)
         config.search_duration_max = 1e9
@@ -194,7 +196,13 @@ def truth(device: Device, final_s: float) -> tuple[float, float]:
 
 
 def _half(device: Device, ratio: float, final_s: float) -> float:
-    chancy = (device.capacity_noise, device.second_noise, device.stalls_per_s, device.slow_share, device.background_loss)
+    chancy = (
+        device.capacity_noise,
+        device.second_noise,
+        device.stalls_per_s,
+        device.slow_share,
+        device.background_loss,
+    )
     samples = 101 if any(chancy) else 1
     low, high = 0.5, 1.5
     while high - low > 1e-4:
