@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nvbench import doctor, fingerprint
 from nvbench.collectors import PollerWatch
@@ -21,7 +21,8 @@ from nvbench.endpoint import Port
 from nvbench.errors import DatapathError, NotReadyError
 from nvbench.generators import nvgen
 from nvbench.generators.base import Generator, Layout
-from nvbench.generators.simulated import Device, SimulatedGenerator
+from nvbench.generators.devices import Device
+from nvbench.generators.simulated import SimulatedGenerator
 from nvbench.hosts import Host, LocalHost
 from nvbench.hosts.recording import RecordingHost
 from nvbench.journal import Journal, Restore, locked, state_folder
@@ -38,7 +39,15 @@ class Rig:
 
     datapath: Datapath
     generator: Generator
-    watch: PollerWatch
+    make_watch: Callable[[], PollerWatch]
+    watch: PollerWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watch_anew()
+
+    def watch_anew(self) -> None:
+        """Watch the polling threads that there are now: those of another program after a restart."""
+        self.watch = self.make_watch()
 
 
 class Bench:
@@ -164,8 +173,11 @@ class Bench:
                 generator.check_alive()  # its end is then the fault to tell
                 raise
             generator.ready(READY_PATIENCE_S)
-            watch = PollerWatch(self.switch_host, datapath.poller(), self.placement.pmd_cores)
-            yield Rig(datapath, generator, watch)
+            yield Rig(
+                datapath,
+                generator,
+                lambda: PollerWatch(self.switch_host, datapath.poller(), self.placement.pmd_cores),
+            )
 
     def _name(self) -> str:
         return f"{self.testbed.name}-{os.getpid()}-{self._rigs}"
@@ -207,7 +219,9 @@ def _simulated_rig(parameters: SimulatedParameters, seed: int) -> Rig:
         background_loss=parameters.background_loss,
         pause_probability=parameters.pause_probability,
     )
-    return Rig(Simulated(None, parameters), SimulatedGenerator(device, seed), PollerWatch(LocalHost(), None, ()))
+    return Rig(
+        Simulated(None, parameters), SimulatedGenerator(device, seed), lambda: PollerWatch(LocalHost(), None, ())
+    )
 
 
 def reach(testbed: Testbed) -> dict[str, RecordingHost]:

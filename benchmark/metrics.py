@@ -6,12 +6,8 @@ import math
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from nvbench.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 class Better(StrEnum):
@@ -72,6 +68,8 @@ METRICS = (
     Metric("throughput", "rate_pps", "pps", Better.HIGHER, "Rate", "Mpps", 1e-6),
     Metric("rate_l1", "rate_bps_l1", "bit/s", Better.HIGHER, "L1", "Gbit/s", 1e-9),
     Metric("rate_l2", "rate_bps_l2", "bit/s", Better.HIGHER, "L2", "Gbit/s", 1e-9),
+    Metric("load_share", "load_share", "1", Better.NEITHER, "Load", "%", 100.0),
+    Metric("line_rate", "line_rate_pps", "pps", Better.NEITHER, "Line rate", "Mpps", 1e-6),
     Metric("ceiling", "ceiling_pps", "pps", Better.NEITHER, "Ceiling", "Mpps", 1e-6),
     Metric("loss", "loss_ratio", "1", Better.LOWER, "Loss", "%", 100.0),
     _latency("min", "min"),
@@ -80,6 +78,17 @@ METRICS = (
     _latency("p99", "p99"),
     _latency("p99_9", "p99.9"),
     _latency("max", "max"),
+    Metric("latency_floor", "floor_p50_us", "us", Better.NEITHER, "Floor p50", "us"),
+    Metric("pdv", "pdv_us", "us", Better.LOWER, "PDV", "us"),
+    Metric("ipdv_mean", "ipdv_mean_us", "us", Better.LOWER, "IPDV mean", "us"),
+    Metric("ipdv_max", "ipdv_max_us", "us", Better.LOWER, "IPDV max", "us"),
+    Metric("burst", "burst_frames", "frames", Better.HIGHER, "Burst", "frames"),
+    Metric("buffer_time", "buffer_time_us", "us", Better.HIGHER, "Buffer", "us"),
+    Metric("corrected_buffer_time", "corrected_buffer_time_us", "us", Better.HIGHER, "Corrected buffer", "us"),
+    Metric("recovery_time", "recovery_time_s", "s", Better.LOWER, "Recovery", "ms", 1e3),
+    Metric("outage", "outage_s", "s", Better.LOWER, "Outage", "s"),
+    Metric("addresses", "addresses", "addresses", Better.HIGHER, "Addresses", "addresses"),
+    Metric("learning_rate", "learning_pps", "pps", Better.HIGHER, "Learning", "kpps", 1e-3),
 )
 """Every metric, in the order in which reports show them."""
 

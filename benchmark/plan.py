@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from zlib import crc32
 
 from pydantic import ValidationError
 
@@ -19,8 +19,7 @@ from nvbench.traffic import Direction, Traffic
 from nvbench.units import line_rate_pps
 
 MAX_CASES = 10_000
-FINAL_TRIALS = 2
-"""Full-length trials that a search is expected to need: one that fails, one that passes."""
+LONGEST_MIX = 40
 SETUP_S = 5.0
 """A switch and a generator coming up and going down."""
 
@@ -65,7 +64,7 @@ class Setup:
     @property
     def max_frame_bytes(self) -> int:
         """The largest frame of any of its cases, with FCS."""
-        return max(case.traffic.frame_bytes for case in self.cases)
+        return max(case.traffic.largest_frame_bytes for case in self.cases)
 
 
 @dataclass(frozen=True)
@@ -92,18 +91,18 @@ class Plan:
     @property
     def setups(self) -> Iterator[Setup]:
         """The cases, grouped by the bring-up that they share."""
-        groups = itertools.groupby(self.cases, key=lambda case: (case.datapath_kind, case.parameters))
+        groups = groupby(self.cases, key=lambda case: (case.datapath_kind, case.parameters))
         for (kind, parameters), cases in groups:
             yield Setup(kind, parameters, tuple(cases))
 
     @property
     def expected_s(self) -> float:
-        """Expected time of the whole run; see `expectation` for what it is made of."""
+        """Expected time of the whole run."""
         return SETUP_S * self.bring_ups + sum(case.expected_s for case in self.cases)
 
     @property
     def bring_ups(self) -> int:
-        """Set-ups, and on virtual links one more for each number of queues: the generator's ceiling."""
+        """Set-ups, and on virtual links one more for each number of queues: the generator's ceiling and floor."""
         if self.simulated:
             return 0
         ceilings = {case.parameters.queues for case in self.cases} if self.testbed.virtual else ()
@@ -133,8 +132,8 @@ def make_plan(profile: Profile, testbed: Testbed) -> Plan:
 
 
 def case_id(kind: str, parameters: Parameters, traffic: Traffic) -> str:
-    """A case's name: `ovs_dpdk-1q-64B`, then whatever differs from its default."""
-    parts = [kind, f"{parameters.queues}q", f"{traffic.frame_bytes}B"]
+    """A case's name: `ovs_dpdk-1q-64B`, or `-imix_a7b4g` for a mix of sizes, then whatever differs from its default."""
+    parts = [kind, f"{parameters.queues}q", _mix(traffic.imix) if traffic.imix else f"{traffic.frame_bytes}B"]
     for name, option in type(parameters).model_fields.items():
         value = getattr(parameters, name)
         if name == "queues" or value == option.default:
@@ -157,40 +156,26 @@ def case_id(kind: str, parameters: Parameters, traffic: Traffic) -> str:
     return "-".join(parts)
 
 
-def search_trials(profile: Profile) -> int:
-    """Short trials that halving from line rate to the wanted width takes."""
-    test = profile.tests.throughput
-    return 0 if test is None else min(test.max_trials, math.ceil(math.log2(1 / test.width)))
+def _mix(genome: str) -> str:
+    """A genome with its repeats counted, and short enough to be part of a file's name."""
+    text = "".join(f"{letter}{count}" if (count := len(list(run))) > 1 else letter for letter, run in groupby(genome))
+    return f"imix_{text}" if len(text) <= LONGEST_MIX else f"imix_{text[:LONGEST_MIX]}_{crc32(genome.encode()):08x}"
 
 
 def expected_case_s(profile: Profile) -> float:
     """Expected time of a case: trials of each test, each with its wait for stragglers; 0 if simulated."""
     if profile.simulated:
         return 0.0
-    throughput, latency, drain_s = profile.tests.throughput, profile.tests.latency, profile.drain_s
-    seconds = 0.0
-    if throughput is not None:
-        seconds += search_trials(profile) * (throughput.search_s + drain_s)
-        seconds += FINAL_TRIALS * (throughput.final_s + drain_s)
-    if latency is not None:
-        seconds += latency.repeats * (latency.duration_s + drain_s)
-    return seconds
+    trials = [each for test in profile.tests.each() for each in test.expected()]
+    return sum(each.trials * (each.seconds + profile.drain_s) for each in trials)
 
 
-def expectation(plan: Plan) -> str:
-    """What the expected time is made of, in words."""
-    profile = plan.profile
-    if plan.simulated:
-        return "simulated trials take no time"
-    throughput, latency = profile.tests.throughput, profile.tests.latency
-    parts = []
-    if throughput is not None:
-        parts.append(f"{search_trials(profile)} trials of {throughput.search_s:g} s that search")
-        parts.append(f"{FINAL_TRIALS} of {throughput.final_s:g} s that confirm")
-    if latency is not None:
-        parts.append(f"{latency.repeats} of {latency.duration_s:g} s for latency")
-    trials = f"a case: {', '.join(parts)}, {profile.drain_s:g} s after each"
-    return f"{trials}; {plan.bring_ups} set-ups of {SETUP_S:g} s"
+def expectation(profile: Profile) -> dict[str, str]:
+    """What each test of a case will probably do, in words, by its name."""
+    return {
+        test.name: ", ".join(f"{each.trials} of {each.seconds:g} s {each.purpose}" for each in test.expected())
+        for test in profile.tests.each()
+    }
 
 
 def _mismatches(profile: Profile, testbed: Testbed) -> Iterator[str]:
@@ -222,7 +207,7 @@ def _cases(profile: Profile, link_bps: float) -> Iterator[Case]:
                 parameters=parameters,
                 traffic=traffic,
                 tests=profile.tests,
-                line_rate_pps=line_rate_pps(link_bps, traffic.frame_bytes),
+                line_rate_pps=line_rate_pps(link_bps, traffic.average_frame_bytes),
                 expected_s=expected_case_s(profile),
             )
     if lines:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -14,20 +15,25 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetPydanticSchema,
     ValidationError,
+    create_model,
     model_validator,
 )
+from pydantic_core import core_schema
 
 from nvbench.datapaths import PARAMETERS
 from nvbench.errors import UsageError
 from nvbench.faults import Fault, did_you_mean, faults, refuse
-from nvbench.traffic import Direction, FlowField, Traffic
+from nvbench.rfc2544 import TESTS, Section
+from nvbench.traffic import Direction, FlowField, Traffic, genome_sizes
 from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES
 from nvbench.yamlfile import Document, locate, packaged, parse
 
 PACKAGE = "nvbench.profiles"
 ETHERNET_BYTES = 14
 UDP_PORTS = 1 << 16
+IMIX = "imix:"
 
 
 class Model(BaseModel):
@@ -69,8 +75,28 @@ def _file_name(name: str) -> str:
     return name
 
 
+def _size_or_genome(value: object, size: Callable[[object], int]) -> int | str:
+    if not (isinstance(value, str) and value.startswith(IMIX)):
+        return size(value)
+    try:
+        genome_sizes(value.removeprefix(IMIX))
+    except UsageError as error:
+        raise ValueError(error.what, error.remedy) from error
+    return value
+
+
+def _frames_schema(_source: object, _handler: object) -> core_schema.CoreSchema:
+    return core_schema.no_info_wrap_validator_function(
+        _size_or_genome,
+        core_schema.int_schema(ge=64, le=16000, strict=True),
+        serialization=core_schema.simple_ser_schema("any"),
+    )
+
+
 Name = Annotated[str, AfterValidator(_file_name)]
-FrameBytes = Annotated[int, Field(ge=64, le=16000)]
+FrameBytes = Annotated[int | str, GetPydanticSchema(_frames_schema)]
+"""A size with FCS, or `imix:` and a genome of sizes that follow each other (RFC 6985)."""
+
 Flows = Annotated[int, Field(ge=1, le=1_000_000)]
 VlanId = Annotated[int, Field(ge=1, le=4094)]
 Vary = Annotated[
@@ -95,11 +121,15 @@ class TrafficAxes(Model):
     def each(self) -> Iterator[Traffic]:
         """Every combination; frame sizes change fastest."""
         axes = (self.direction, self.vlan, self.vary, self.flows, self.frame_bytes)
-        for direction, vlan, vary, flows, frame_bytes in itertools.product(*axes):
-            yield Traffic(frame_bytes=frame_bytes, flows=flows, vary=vary, vlan=vlan, direction=direction)
+        for direction, vlan, vary, flows, frames in itertools.product(*axes):
+            yield replace(_sized(frames), flows=flows, vary=vary, vlan=vlan, direction=direction)
 
     def __len__(self) -> int:
         return math.prod(len(axis) for axis in (self.direction, self.vlan, self.vary, self.flows, self.frame_bytes))
+
+
+def _sized(frames: int | str) -> Traffic:
+    return Traffic(frames) if isinstance(frames, int) else Traffic.mixed(frames.removeprefix(IMIX))
 
 
 class DatapathAxes(Model):
@@ -125,33 +155,17 @@ class DatapathAxes(Model):
         return math.prod([len(self.kind), *(len(values) for values in self.options.values())])
 
 
-class ThroughputTest(Model):
-    """Throughput (RFC 2544 section 26.1): the highest load whose loss ratio meets the goal.
-
-    `min_load` is a share of the line rate, `width` one of the rate found.
-    """
-
-    goal_loss_ratio: float = Field(default=0.0, ge=0, lt=1)
-    search_s: float = Field(default=1.0, gt=0, le=86400)
-    final_s: float = Field(default=60.0, gt=0, le=86400)
-    width: float = Field(default=0.005, ge=1e-5, le=0.5)
-    min_load: float = Field(default=0.001, gt=0, lt=1)
-    max_trials: int = Field(default=60, ge=3, le=10_000)
-
-
-class LatencyTest(Model):
-    """Latency (RFC 2544 section 26.2) at a share of the throughput found."""
-
-    load: float = Field(default=1.0, gt=0, le=1)
-    duration_s: float = Field(default=120.0, gt=0, le=86400)
-    repeats: int = Field(default=1, ge=1, le=1000)
-
-
 class Tests(Model):
-    """What is measured in each case, in this order; None: not at all."""
+    """What is measured in each case: a key for each of `rfc2544.TESTS`, and null for those that are left out."""
 
-    throughput: ThroughputTest | None = None
-    latency: LatencyTest | None = None
+    def each(self) -> Iterator[Section]:
+        """The tests that are asked for, in the order in which they are made."""
+        asked = (getattr(self, test.name, None) for test in TESTS)
+        return (test for test in asked if test is not None)
+
+
+if not TYPE_CHECKING:  # the keys come from the table of tests: a new one is named there, and nowhere else
+    Tests = create_model("Tests", __base__=Tests, **{test.name: (test | None, None) for test in TESTS})
 
 
 class Profile(Model):
@@ -314,11 +328,13 @@ def _traffic_faults(profile: Profile) -> Iterator[Fault]:
     mtus = [mtu for mtu in profile.datapath.options.get("mtu", defaults) if type(mtu) is int]
     untagged = None in traffic.vlan
     overhead = ETHERNET_BYTES + FCS_BYTES + (0 if untagged else VLAN_TAG_BYTES)
-    for index, frame_bytes in enumerate(traffic.frame_bytes):
-        smallest = max(Traffic(frame_bytes, vlan=vlan).smallest_frame_bytes for vlan in traffic.vlan)
+    for index, frames in enumerate(traffic.frame_bytes):
+        sized = _sized(frames)
+        smallest = max(replace(sized, vlan=vlan).smallest_frame_bytes for vlan in traffic.vlan)
+        frame_bytes = sized.largest_frame_bytes
         packet = frame_bytes - overhead
-        if frame_bytes < smallest:
-            what = f"{frame_bytes} is too small for the headers and the generator's stamp"
+        if min(sized.sizes) < smallest:
+            what = f"{min(sized.sizes)} is too small for the headers and the generator's stamp"
             yield Fault(("traffic", "frame_bytes", index), what, f"the smallest is {smallest}")
         if mtus and packet > min(mtus):
             what = f"a frame of {frame_bytes} carries an IP packet of {packet}, the MTU is {min(mtus)}"
@@ -331,9 +347,12 @@ def _traffic_faults(profile: Profile) -> Iterator[Fault]:
 
 
 def _test_faults(profile: Profile) -> Iterator[Fault]:
-    tests = profile.tests
-    if tests.throughput is None and tests.latency is None:
+    asked = list(profile.tests.each())
+    if not asked:
         yield Fault(("tests",), "asks for nothing", "add `throughput: {}`")
-    elif tests.throughput is None:
-        what = "its load is a share of the throughput found, which is not searched"
-        yield Fault(("tests", "latency"), what, "add tests.throughput")
+    if any(test.name == "throughput" for test in asked):
+        return
+    for test in asked:
+        if test.needs_throughput:
+            what = "its load is a share of the throughput found, which is not searched"
+            yield Fault(("tests", test.name), what, "add tests.throughput")

@@ -1,55 +1,39 @@
-"""The only conductor: brings rigs up, lets tests ask for trials, keeps what they find, takes everything down.
-
-A trial passes through here between the generator and whoever asked: what the host says of the switch's polling
-threads is held against it, it is stored, and only then does the test see it.
-"""
+"""The only conductor: brings rigs up, lets tests ask for trials, keeps what they find, takes everything down."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from statistics import fmean
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from functools import partial
 
-from nvbench import rfc2544
 from nvbench.bench import Bench, Rig
-from nvbench.collectors import Absence
 from nvbench.datapaths.direct import DirectParameters
-from nvbench.generators.base import Live
+from nvbench.measurer import Measurer, Observer, Restart, StandingRig
 from nvbench.plan import Case, Plan, Setup, case_id
-from nvbench.profile import LatencyTest, ThroughputTest
-from nvbench.search import Answer, Goal, Limits
+from nvbench.rfc2544 import Addresses, Scene, probe_pps
 from nvbench.store import RunWriter
-from nvbench.tables import LatencySummary, ResultRow, Sample, Subject, latency_summary, trial_row
-from nvbench.trial import AbortRule, Trial, Validity
-from nvbench.units import scaled
+from nvbench.tables import Subject
+from nvbench.traffic import Direction, FlowField, Traffic
+from nvbench.trial import AbortRule, DetailedMeasure
 
 CEILING_S = 0.2
 CEILING_TRIALS = 3
 FLAT_OUT_PPS = 1e9
-FAR_BELOW = 0.7
-"""Of its ceiling: a load that the generator is known to reach."""
-
-LONG_ABSENCE_S = 0.0015
-"""Shorter ones are within what queues are for."""
+FLOOR_S = 0.5
 
 
-class Observer(Protocol):
-    """Who watches a run: the terminal."""
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What the generator can do with no switch in the way.
 
-    def stage(self, text: str) -> None:
-        """What is done now, when no trial runs."""
+    Attributes:
+        ceiling_pps: Frames per second and direction that it sends flat out.
+        floor_p50_us: Median latency at a probe's load; None where its trial could not be believed.
+    """
 
-    def live(self, where: str, load_pps: float, duration_s: float, live: Live) -> None:
-        """A trial is under way."""
-
-    def trial(self, where: str, trial: Trial) -> None:
-        """A trial has ended."""
-
-    def result(self, row: ResultRow) -> None:
-        """An answer has been found."""
+    ceiling_pps: float | None = None
+    floor_p50_us: float | None = None
 
 
 @dataclass
@@ -60,6 +44,7 @@ class Session:
     bench: Bench
     store: RunWriter
     observer: Observer
+    _answers: dict[object, dict[float, float]] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
         """Measure every case.
@@ -73,12 +58,23 @@ class Session:
         if not self.plan.profile.simulated:
             self.observer.stage("making the bench ready")
             self.bench.make_ready([(setup.parameters, setup.max_frame_bytes) for setup in self.plan.setups])
-        ceilings = self._ceilings()
+        wires = self._wires()
         for setup in self.plan.setups:
             self.observer.stage(f"bringing up {setup.datapath_kind}, {setup.parameters.queues} queue(s) a port")
-            with self._rig(setup) as rig:
+            with StandingRig(partial(self._rig, setup)) as standing:
                 for case in setup.cases:
-                    _Case(self, rig, case, ceilings.get(_shape(case))).run()
+                    self._measure(case, standing, wires.get(_shape(case), Wire()))
+
+    def _measure(self, case: Case, standing: StandingRig, wire: Wire) -> None:
+        """Make every test of a case; what the last frame size of its kind could do narrows where it is searched."""
+        on_case = _OnCase(self, standing, case)
+        kin = (case.datapath_kind, case.parameters, replace(case.traffic, frame_bytes=0, imix=""))
+        scene = on_case.scene(wire, self._answers.get(kin, {}))
+        for test in case.tests.each():
+            for row in test.rows(scene):
+                self.store.append_result(row)
+                self.observer.result(row)
+        self._answers[kin] = scene.answers_pps
 
     @contextmanager
     def _rig(self, setup: Setup) -> Iterator[Rig]:
@@ -95,18 +91,18 @@ class Session:
             self.store.note_commands(*self.bench.take_commands())
             yield rig
 
-    def _ceilings(self) -> dict[tuple[object, ...], float]:
-        """What the generator can send of each frame, measured where no switch is in the way.
+    def _wires(self) -> dict[tuple[object, ...], Wire]:
+        """What the generator can do with each kind of frame, measured where no switch is in the way.
 
         Only where links are virtual: a physical port takes frames at its own rate whatever happens behind it, and
         the search notices a generator that does not reach it.
         """
-        found: dict[tuple[object, ...], float] = {}
+        found: dict[tuple[object, ...], Wire] = {}
         for setup in _without_switch(self.plan.cases) if self.bench.testbed.virtual else ():
-            self.observer.stage("measuring the generator's ceiling, without a switch")
-            with self._rig(setup) as rig:
+            self.observer.stage("measuring the generator's ceiling and floor, without a switch")
+            with StandingRig(partial(self._rig, setup)) as standing:
                 for case in setup.cases:
-                    found[_shape(case)] = _Case(self, rig, case, None).ceiling()
+                    found[_shape(case)] = _OnCase(self, standing, case).wire()
         return found
 
 
@@ -134,191 +130,97 @@ def _without_switch(cases: Sequence[Case]) -> list[Setup]:
     return setups
 
 
-class _Case:
-    """One case on its rig."""
+@dataclass(frozen=True)
+class _OnCase:
+    """A case on its rig."""
 
-    def __init__(self, session: Session, rig: Rig, case: Case, ceiling_pps: float | None) -> None:
-        self._session = session
-        self._rig = rig
-        self._case = case
-        self._ceiling_pps = ceiling_pps
-        self._profile = session.plan.profile
-        self._where = case.case_id
-        rig.generator.configure(case.traffic)
-        rig.generator.learn()
+    session: Session
+    standing: StandingRig
+    case: Case
 
-    # -- tests -------------------------------------------------------------------------------------------------
+    def scene(self, wire: Wire, expected_pps: dict[float, float]) -> Scene:
+        """What its tests see."""
+        self.standing.load(self.case.traffic)
+        profile = self.session.plan.profile
+        datapath = self.standing.rig.datapath
+        return Scene(
+            subject=self._subject(),
+            line_rate_pps=self.case.line_rate_pps,
+            directions=self.case.traffic.directions,
+            measurer=lambda test, purpose: self._measurer(test, purpose, wire.ceiling_pps),
+            ceiling_pps=wire.ceiling_pps,
+            floor_p50_us=wire.floor_p50_us,
+            repeat_invalid=profile.repeat_invalid,
+            drain_s=profile.drain_s,
+            quick=profile.quick,
+            simulated=self.standing.rig.generator.simulated,
+            expected_pps=expected_pps,
+            restarting=self._restarting if datapath.restarts else None,
+            renew=self.standing.renew,
+            addresses=None if datapath.learned_addresses() is None else self._addresses(),
+        )
 
-    def run(self) -> None:
-        """Measure what the profile asks of this case."""
-        tests = self._profile.tests
-        rate = self._throughput(tests.throughput) if tests.throughput else 0.0
-        if tests.latency and rate:
-            self._latency(tests.latency, rate)
-
-    def ceiling(self) -> float:
-        """Frames per second and direction that the generator sends flat out: the best of some short trials.
+    def wire(self) -> Wire:
+        """What the generator can do: the most that it sends in some short trials, and the latency of a few frames.
 
         A disturbance only ever makes it look slower.
         """
-        measure = self._measurer("ceiling", "ceiling")
-        trials = [measure(FLAT_OUT_PPS, CEILING_S, AbortRule()) for _ in range(CEILING_TRIALS)]
-        return max(trial.total.sent / trial.elapsed_s / self._case.traffic.directions for trial in trials)
+        flat_out = self._measurer("ceiling", "ceiling")
+        trials = [flat_out(FLAT_OUT_PPS, CEILING_S, AbortRule()) for _ in range(CEILING_TRIALS)]
+        ceiling_pps = max(trial.total.sent / trial.elapsed_s / self.case.traffic.directions for trial in trials)
+        probe = self._measurer("ceiling", "floor")(probe_pps(self.case.line_rate_pps), FLOOR_S, AbortRule())
+        return Wire(ceiling_pps, probe.latency.percentile_us(50) if probe.valid else None)
 
-    def _throughput(self, test: ThroughputTest) -> float:
-        line_pps = self._case.line_rate_pps
-        goal = Goal.rfc2544(test.goal_loss_ratio, test.final_s, test.width)
-        limits = Limits(
-            top_pps=line_pps,
-            bottom_pps=test.min_load * line_pps,
-            directions=self._case.traffic.directions,
-            short_s=test.search_s,
-            repeat_invalid=self._profile.repeat_invalid,
-            max_trials=test.max_trials,
-        )
-        found = rfc2544.throughput(self._measurer("throughput", "search"), [goal], limits)
-        [answer] = found.answers
-        carrier = answer.carrier
-        if self._ceiling_pps:
-            self._ceiling_pps = max(self._ceiling_pps, answer.rate_pps)
-        self._keep(
-            replace(
-                self._row("throughput", found.trials, answer.warnings),
-                goal_loss_ratio=goal.loss_ratio,
-                rate_pps=answer.rate_pps if carrier or answer.nothing_passes else None,
-                lower_pps=answer.rate_pps if carrier else None,
-                upper_pps=answer.upper_pps,
-                limited_by=answer.limited_by,
-                loss_ratio=carrier.loss_ratio if carrier else None,
-                latency=latency_summary(carrier.latency) if carrier else LatencySummary(),
-                final_duration_s=carrier.elapsed_s if carrier else None,
-                trial_ids=(carrier.trial_id,) if carrier else (),
-                verdict=_verdict(answer),
+    def _restarting(self, at_s: float, down_s: float) -> DetailedMeasure:
+        return self._measurer("reset", "restart", restart=Restart(at_s, down_s))
+
+    def _addresses(self) -> Addresses:
+        def measure(addresses: int) -> DetailedMeasure:
+            traffic = replace(
+                self.case.traffic, flows=addresses, vary=(FlowField.MAC_SRC,), direction=Direction.UNIDIRECTIONAL
             )
-        )
-        return answer.rate_pps
+            self.standing.load(traffic)  # now, so that the learning frames come before all is forgotten
+            return self._measurer("learning", "addresses", traffic=traffic)
 
-    def _latency(self, test: LatencyTest, rate_pps: float) -> None:
-        load = rate_pps * test.load
-        found = rfc2544.latency(
-            self._measurer("latency", "latency"),
-            load,
-            test.duration_s,
-            repeats=test.repeats,
-            repeat_invalid=self._profile.repeat_invalid,
-        )
-        total = sum((trial.total for trial in found.carriers[1:]), found.carriers[0].total) if found.carriers else None
-        self._keep(
-            replace(
-                self._row("latency", found.trials, found.warnings),
-                rate_pps=fmean(trial.offered_pps for trial in found.carriers) if found.carriers else None,
-                loss_ratio=total.loss_ratio if total else None,
-                latency=latency_summary(found.latency),
-                final_duration_s=test.duration_s,
-                trial_ids=tuple(trial.trial_id for trial in found.carriers),
-                verdict=f"at {test.load:.0%} of the throughput" if found.carriers else "disturbed",
-            )
+        return Addresses(
+            measure=measure,
+            learned=lambda: self.standing.rig.datapath.learned_addresses() or 0,
+            forget=lambda: self.standing.rig.datapath.forget_addresses(),  # noqa: PLW0108 - of the rig that there is then
         )
 
-    # -- measuring ---------------------------------------------------------------------------------------------
+    def _measurer(
+        self,
+        test: str,
+        purpose: str,
+        ceiling_pps: float | None = None,
+        *,
+        traffic: Traffic | None = None,
+        restart: Restart | None = None,
+    ) -> Measurer:
+        return Measurer(
+            standing=self.standing,
+            store=self.session.store,
+            observer=self.session.observer,
+            subject=replace(self._subject(), test=test),
+            purpose=purpose,
+            traffic=traffic or self.case.traffic,
+            ceiling_pps=ceiling_pps,
+            restart=restart,
+        )
 
-    def _measurer(self, test: str, purpose: str) -> _Measurer:
-        return _Measurer(self._session, self._rig, self._subject(test), self._where, purpose, self._ceiling_pps)
-
-    def _subject(self, test: str) -> Subject:
-        case = self._case
+    def _subject(self) -> Subject:
+        case = self.case
         return Subject(
             case_id=case.case_id,
-            test=test,
+            test="",
             datapath=case.datapath_kind,
-            generator=self._rig.generator.name,
+            generator=self.standing.rig.generator.name,
             frame_bytes=case.traffic.frame_bytes,
             flows=case.traffic.flows,
             queues=case.parameters.queues,
             direction=case.traffic.direction,
+            imix=case.traffic.imix,
         )
-
-    def _row(self, test: str, trials: tuple[Trial, ...], warnings: tuple[str, ...]) -> ResultRow:
-        return ResultRow(
-            subject=self._subject(test),
-            rate_pps=None,
-            ceiling_pps=self._ceiling_pps,
-            trials=len(trials),
-            invalid_trials=sum(not trial.valid for trial in trials),
-            duration_s=sum(trial.elapsed_s for trial in trials),
-            warnings=warnings,
-            quick=self._profile.quick,
-            simulated=self._rig.generator.simulated,
-        )
-
-    def _keep(self, row: ResultRow) -> None:
-        self._session.store.append_result(row)
-        self._session.observer.result(row)
-
-
-@dataclass(frozen=True)
-class _Measurer:
-    """`measure` on a rig: each trial is watched, judged, stored, and then told."""
-
-    session: Session
-    rig: Rig
-    subject: Subject
-    where: str
-    purpose: str
-    ceiling_pps: float | None
-
-    def __call__(self, load_pps: float, duration_s: float, abort: AbortRule) -> Trial:
-        observer = self.session.observer
-
-        def look(live: Live) -> None:
-            self.rig.watch.look()
-            observer.live(self.where, load_pps, duration_s, live)
-
-        self.rig.watch.absence()
-        measured = self.rig.generator.trial(load_pps, duration_s, abort, look)
-        trial = held_against(
-            measured,
-            self.rig.watch.absence(),
-            abort,
-            ceiling_pps=self.ceiling_pps,
-        )
-        row = trial_row(self.subject, trial, purpose=self.purpose, simulated=self.rig.generator.simulated)
-        trial = replace(trial, trial_id=self.session.store.append_trial(row))
-        now = time.time()
-        samples = [
-            Sample(now, each.source, each.metric, each.value, each.unit) for each in self.rig.datapath.readings()
-        ]
-        self.session.store.append_samples(trial.trial_id, samples)
-        observer.trial(self.where, trial)
-        return trial
-
-
-def held_against(trial: Trial, absence: Absence, abort: AbortRule, *, ceiling_pps: float | None = None) -> Trial:
-    """The trial, set aside where what else is known of the bench explains it better than the device does.
-
-    Frames that come while the host keeps the switch off its core wait, then are refused or lost, and come in a lump
-    after. What is lost beyond them and beyond the goal's allowance is the device's own, and so is all loss where no
-    absence was long. A generator that misses a load far below its ceiling was disturbed.
-    """
-    if trial.validity is Validity.UNDERSENT and ceiling_pps and trial.intended_pps < FAR_BELOW * ceiling_pps:
-        reason = f"{trial.reason}, though the generator can send {scaled(ceiling_pps, 'pps')}"
-        return replace(trial, validity=Validity.PAUSED, reason=reason)
-    lost = trial.total.lost + trial.total.refused
-    allowed = abort.max_lost_frames or 0
-    explained = absence.total_s * trial.intended_pps * len(trial.directions)
-    if not trial.valid or lost <= allowed or absence.longest_s < LONG_ABSENCE_S or lost - explained > allowed:
-        return trial
-    reason = (
-        f"{lost} frames lost while the switch's cores were away for {absence.waited_s * 1e3:.1f} ms (other tasks) "
-        f"and {absence.stolen_s * 1e3:.0f} ms (hypervisor)"
-    )
-    return replace(trial, validity=Validity.STALLED, reason=reason)
-
-
-def _verdict(answer: Answer) -> str:
-    if answer.carrier is None:
-        return "nothing passes" if answer.nothing_passes else "too disturbed for an answer"
-    return "at least this, disturbed above" if answer.disturbed else answer.limited_by
 
 
 def describe_changes(plan: Plan) -> list[str]:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from nvbench.traffic import genome_sizes
 from nvbench.trial import Counters, Latency, Trial
 from nvbench.units import bps_l1, bps_l2
 
@@ -31,7 +32,10 @@ class LimitedBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What was measured, and by what: the identity that trials and results share."""
+    """What was measured, and by what: the identity that trials and results share.
+
+    `imix` is the genome of a mix of frame sizes (RFC 6985); `frame_bytes` is then their mean, rounded.
+    """
 
     case_id: str
     test: str
@@ -41,11 +45,16 @@ class Subject:
     flows: int = 1
     queues: int = 1
     direction: str = "unidirectional"
+    imix: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class LatencySummary:
-    """Points of a latency distribution; None where the sample does not support one."""
+    """Points of a latency distribution; None where the sample does not support one.
+
+    `pdv_us` is the packet delay variation, the 99.9th percentile less the minimum (RFC 8219 section 7.3.1, RFC 5481
+    section 4.2); `ipdv_*` is the inter-packet delay variation, of trials measured in detail (RFC 5481 section 4.1).
+    """
 
     latency_min_us: float | None = None
     latency_p50_us: float | None = None
@@ -53,6 +62,18 @@ class LatencySummary:
     latency_p99_us: float | None = None
     latency_p99_9_us: float | None = None
     latency_max_us: float | None = None
+    pdv_us: float | None = None
+    ipdv_mean_us: float | None = None
+    ipdv_max_us: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LossEvent:
+    """Consecutive intervals in which frames were lost: when it began, after the first frame, and how much it cost."""
+
+    at_s: float
+    duration_s: float
+    lost_frames: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +96,8 @@ class Frames:
 class TrialRow:
     """A row of the table `trials`; a field that is a record stands for that record's columns.
 
+    A trial of two loads goes on with `then_pps` for the last `then_s` of its duration. `interval_lost_frames` counts
+    lost and refused frames by the time at which they were sent, in intervals of `interval_s`, where that was asked.
     `latency_histogram` is an HDR histogram in nanoseconds, V2 compressed: `HdrHistogram.decode` reads it.
     """
 
@@ -86,6 +109,8 @@ class TrialRow:
     duration_s: float
     elapsed_s: float
     intended_pps: float
+    then_pps: float | None
+    then_s: float | None
     frames: Frames
     aborted: bool
     validity: str
@@ -99,6 +124,8 @@ class TrialRow:
     send_delay_max_us: float
     latency: LatencySummary
     latency_histogram: bytes | None
+    interval_s: float | None
+    interval_lost_frames: tuple[int, ...]
     simulated: bool
     directions: tuple[Frames, ...]
 
@@ -108,7 +135,27 @@ class ResultRow:
     """A row of the table `results`: one answer; rates are measured and per direction.
 
     `duration_s` is all the time that traffic was sent for this answer, `final_duration_s` that of the trial
-    that settled it, and `trial_ids` are the trials that carry it, out of `trials` made.
+    that settled it, and `trial_ids` are the trials that carry it, out of `trials` made. A column that a test has
+    nothing to say about is None.
+
+    Attributes:
+        load_share: The load, as a share of the throughput or, in a frame loss test, of the line rate.
+        line_rate_pps: Theoretical frame rate of the link.
+        ceiling_pps: What the generator can send with no switch in the way.
+        floor_p50_us: Median latency with no switch in the way, of the same frames at a low load.
+        burst_frames: Mean length of the longest burst without loss, per direction (RFC 2544 section 26.4).
+        buffer_time_us: Time in which that burst is sent (RFC 9004 section 6.4).
+        corrected_buffer_time_us: The part of it that the buffer holds, not the forwarding (RFC 9004 section 6.4).
+        recovery_time_s: From the drop of an overload to the last frame lost (RFC 2544 section 26.5).
+        outage_s: Time without forwarding around a restart (RFC 2544 section 26.6, RFC 6201).
+        addresses: MAC addresses that the switch learned (RFC 2889 section 5.7).
+        learning_pps: Highest rate at which it learned them all (RFC 2889 section 5.8).
+        repeats: Measurements that the answer is made of.
+        value_min: Least value of the test's own metric over the repeats, in that metric's unit.
+        value_mean: Their mean.
+        value_max: The greatest.
+        value_stdev: Their sample standard deviation.
+        events: When frames were lost.
     """
 
     run_id: str = ""
@@ -120,9 +167,25 @@ class ResultRow:
     lower_pps: float | None = None
     upper_pps: float | None = None
     limited_by: LimitedBy = LimitedBy.UNKNOWN
+    load_share: float | None = None
+    line_rate_pps: float | None = None
     ceiling_pps: float | None = None
     loss_ratio: float | None = None
     latency: LatencySummary = LatencySummary()
+    floor_p50_us: float | None = None
+    burst_frames: float | None = None
+    buffer_time_us: float | None = None
+    corrected_buffer_time_us: float | None = None
+    recovery_time_s: float | None = None
+    outage_s: float | None = None
+    addresses: int | None = None
+    learning_pps: float | None = None
+    repeats: int | None = None
+    value_min: float | None = None
+    value_mean: float | None = None
+    value_max: float | None = None
+    value_stdev: float | None = None
+    events: tuple[LossEvent, ...] = ()
     trials: int = 0
     invalid_trials: int = 0
     duration_s: float = 0.0
@@ -135,8 +198,9 @@ class ResultRow:
     finished_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
+        sizes = genome_sizes(self.subject.imix) if self.subject.imix else (self.subject.frame_bytes,)
         for column, bit_rate in (("rate_bps_l1", bps_l1), ("rate_bps_l2", bps_l2)):
-            rate = None if self.rate_pps is None else bit_rate(self.rate_pps, self.subject.frame_bytes)
+            rate = None if self.rate_pps is None else bit_rate(self.rate_pps, sum(sizes) / len(sizes))
             object.__setattr__(self, column, rate)
 
 
@@ -203,16 +267,24 @@ def flat(row: Any) -> dict[str, Any]:
     return columns
 
 
-def latency_summary(latency: Latency) -> LatencySummary:
-    """The points that are kept of a distribution."""
+def latency_summary(latency: Latency, ipdv: Latency | None = None) -> LatencySummary:
+    """The points that are kept of a latency distribution, and of the delay variation where it was measured."""
+    least, most = latency.min_us(), latency.percentile_us(99.9)
     return LatencySummary(
-        latency_min_us=latency.min_us(),
+        latency_min_us=least,
         latency_p50_us=latency.percentile_us(50),
         latency_p90_us=latency.percentile_us(90),
         latency_p99_us=latency.percentile_us(99),
-        latency_p99_9_us=latency.percentile_us(99.9),
+        latency_p99_9_us=most,
         latency_max_us=latency.max_us(),
+        pdv_us=None if least is None or most is None else most - least,
+        ipdv_mean_us=_mean_us(ipdv) if ipdv else None,
+        ipdv_max_us=ipdv.max_us() if ipdv else None,
     )
+
+
+def _mean_us(latency: Latency) -> float | None:
+    return sum(value * count for value, count in latency.bins) / latency.count / 1000 if latency.bins else None
 
 
 def frames(counted: Counters) -> Frames:
@@ -243,6 +315,8 @@ def trial_row(subject: Subject, trial: Trial, *, purpose: str, simulated: bool =
         duration_s=trial.duration_s,
         elapsed_s=trial.elapsed_s,
         intended_pps=trial.intended_pps,
+        then_pps=trial.then.load_pps if trial.then else None,
+        then_s=trial.then.duration_s if trial.then else None,
         frames=frames(trial.total),
         aborted=trial.aborted,
         validity=trial.validity.name.lower(),
@@ -254,8 +328,10 @@ def trial_row(subject: Subject, trial: Trial, *, purpose: str, simulated: bool =
         device_stall_total_us=pauses.device_total_us,
         refused_in_stall_frames=pauses.refused_in_stall,
         send_delay_max_us=pauses.send_delay_max_us,
-        latency=latency_summary(trial.latency),
+        latency=latency_summary(trial.latency, trial.ipdv),
         latency_histogram=trial.latency.histogram.encode() if trial.latency.bins else None,
+        interval_s=trial.timeline.interval_s if trial.timeline else None,
+        interval_lost_frames=trial.timeline.lost if trial.timeline else (),
         simulated=simulated,
         directions=tuple(frames(counted) for counted in trial.directions),
     )

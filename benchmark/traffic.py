@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
 
+from nvbench.errors import UsageError
 from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES
 
 
@@ -33,17 +34,25 @@ STAMP_BYTES = 14
 HEADER_BYTES = 14 + 20 + 8
 """Ethernet, IPv4 and UDP."""
 
+GENOME_BYTES = dict(zip("abcdefghi", (64, 128, 256, 512, 1024, 1280, 1518, 2112, 9000), strict=True))
+"""Frame sizes with FCS by the letters of RFC 6985 section 4; its `j` (16000) is more than virtio carries."""
+
+GENOME_MOST = 1024
+"""Letters that a genome may have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
     """The frames of a case.
 
     Attributes:
-        frame_bytes: Size with FCS.
+        frame_bytes: Size with FCS; of mixed sizes the average, rounded (`Traffic.mixed`).
         flows: How many flows there are, in each direction.
         vary: The fields that differ from flow to flow; all step together.
         vlan: VLAN id of an 802.1Q tag, or None for untagged frames.
         direction: Which ports send.
+        imix: The sizes of frames that follow each other, over and over, as an RFC 6985 genome: `aaaaaaabbbbc`;
+            empty where all have one size.
     """
 
     frame_bytes: int
@@ -51,6 +60,40 @@ class Traffic:
     vary: tuple[FlowField, ...] = (FlowField.UDP_SRC,)
     vlan: int | None = None
     direction: Direction = Direction.UNIDIRECTIONAL
+    imix: str = ""
+
+    @classmethod
+    def mixed(
+        cls,
+        genome: str,
+        *,
+        flows: int = 1,
+        vary: tuple[FlowField, ...] = (FlowField.UDP_SRC,),
+        vlan: int | None = None,
+        direction: Direction = Direction.UNIDIRECTIONAL,
+    ) -> Traffic:
+        """Frames of the sizes that an RFC 6985 genome spells.
+
+        Raises:
+            UsageError: It is not a genome, or has sizes that cannot be sent.
+        """
+        sizes = genome_sizes(genome)
+        return cls(round(sum(sizes) / len(sizes)), flows, vary, vlan, direction, genome)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes in bytes with FCS of frames that follow each other, before it all repeats; one where all are alike."""
+        return genome_sizes(self.imix) if self.imix else (self.frame_bytes,)
+
+    @property
+    def average_frame_bytes(self) -> float:
+        """Mean size in bytes with FCS, not rounded: what bit rates and line rates follow from."""
+        return sum(self.sizes) / len(self.sizes)
+
+    @property
+    def largest_frame_bytes(self) -> int:
+        """The largest size with FCS: what buffers and MTU have to hold."""
+        return max(self.sizes)
 
     @property
     def directions(self) -> int:
@@ -62,6 +105,21 @@ class Traffic:
         """The smallest frame that holds these headers and the generator's stamp."""
         tag = VLAN_TAG_BYTES if self.vlan is not None else 0
         return max(64, HEADER_BYTES + tag + STAMP_BYTES + FCS_BYTES)
+
+
+def genome_sizes(genome: str) -> tuple[int, ...]:
+    """Frame sizes in bytes with FCS, one a letter of an RFC 6985 genome: `aag` is 64, 64, 1518.
+
+    Raises:
+        UsageError: It is empty or too long, or has other letters.
+    """
+    strange = sorted(set(genome) - set(GENOME_BYTES))
+    if strange:
+        known = ", ".join(f"{letter}={size}" for letter, size in GENOME_BYTES.items())
+        raise UsageError(f"{strange[0]!r} is no frame size that can be sent", place="imix", remedy=known)
+    if not 1 <= len(genome) <= GENOME_MOST:
+        raise UsageError(f"a genome has 1 to {GENOME_MOST} letters, this one has {len(genome)}", place="imix")
+    return tuple(GENOME_BYTES[letter] for letter in genome)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +139,20 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One direction's frame, without FCS, with the fields that vary.
+    """One direction's frames, without FCS, with the fields that vary.
 
     Attributes:
-        frame: The bytes of flow 0; the stamp's place is zero.
+        frames: The bytes of flow 0, once for each size; the stamp's place is zero. Headers differ in lengths and
+            checksum only, so that all offsets hold for all of them.
+        sequence: Which of `frames` follow each other, by number, before it all repeats.
         fields: What differs from flow to flow.
         flows: Number of flows.
         ipv4_offset: Where the IPv4 header starts, so that its checksum can follow the fields.
         stamp_offset: Where the generator's stamp goes.
     """
 
-    frame: bytes
+    frames: tuple[bytes, ...]
+    sequence: tuple[int, ...]
     fields: tuple[Field, ...]
     flows: int
     ipv4_offset: int
@@ -136,12 +197,12 @@ def _template(traffic: Traffic, direction: int) -> Template:
     if traffic.vlan is not None:
         ether = ether / Dot1Q(vlan=traffic.vlan)
     ipv4_offset = len(ether)
-    payload = traffic.frame_bytes - FCS_BYTES - ipv4_offset - 20 - 8
     # A UDP checksum of zero means none (RFC 768), so that stamps need no second pass over the payload.
     packet = ether / IP(src=_IP[src], dst=_IP[dst], ttl=64) / UDP(sport=_UDP_SRC, dport=_UDP_DST, chksum=0)
-    frame = bytes(packet / Raw(bytes(payload)))
+    distinct = sorted(set(traffic.sizes))
     return Template(
-        frame=frame,
+        frames=tuple(bytes(packet / Raw(bytes(size - FCS_BYTES - ipv4_offset - 28))) for size in distinct),
+        sequence=tuple(distinct.index(size) for size in traffic.sizes),
         fields=_fields(traffic, ipv4_offset, src, dst),
         flows=traffic.flows,
         ipv4_offset=ipv4_offset,

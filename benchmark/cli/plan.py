@@ -51,11 +51,11 @@ def planned(request: Request) -> Plan:
 
 def rendered(plan: Plan, changes: list[str]) -> list[str]:
     """A plan as lines of text."""
-    from nvbench.plan import expectation  # noqa: PLC0415 - heavy
+    from nvbench.plan import SETUP_S, expectation  # noqa: PLC0415 - heavy
     from nvbench.units import duration, scaled  # noqa: PLC0415
 
     profile, setups = plan.profile, list(plan.setups)
-    tests = [name for name, test in profile.tests if test is not None]
+    tests = expectation(profile)
     width = max(len(case.case_id) for case in plan.cases)
     lines = [
         f"{profile.name}: {profile.description}" if profile.description else profile.name,
@@ -68,8 +68,14 @@ def rendered(plan: Plan, changes: list[str]) -> list[str]:
     for case in plan.cases:
         rate = scaled(case.line_rate_pps, "pps")
         lines.append(f"{case.case_id:<{width}}  {rate:>12}  {duration(case.expected_s):>12}")
+    lines += ["", "Trials in each case:", *(f"  {name}: {trials}" for name, trials in tests.items())]
+    told = (
+        "simulated trials take no time"
+        if plan.simulated
+        else (f"{profile.drain_s:g} s of waiting after each trial, {_count(plan.bring_ups, 'set-up')} of {SETUP_S:g} s")
+    )
     lines += ["", "What it would do:", *(f"  {change}" for change in changes)]
-    lines += ["", f"Expected time: {duration(plan.expected_s)} ({expectation(plan)})"]
+    lines += ["", f"Expected time: {duration(plan.expected_s)}; {told}"]
     return lines
 
 

@@ -16,7 +16,8 @@ from nvbench.hosts import Host
 from nvbench.journal import Journal, Remove
 
 
-def _power_of_two(number: int) -> int:
+def power_of_two(number: int) -> int:
+    """The number itself, for a model's field; zero passes, for a field that allows it."""
     if number & (number - 1):
         raise ValueError(f"must be a power of two, not {number}")
     return number
@@ -28,7 +29,7 @@ class Parameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     queues: int = Field(default=1, ge=1, le=64, description="receive and transmit queues of each port")
-    descriptors: Annotated[int, AfterValidator(_power_of_two)] = Field(
+    descriptors: Annotated[int, AfterValidator(power_of_two)] = Field(
         default=4096, ge=64, le=4096, description="descriptors of each queue"
     )
     mtu: int = Field(default=1500, ge=68, le=16110, description="largest IP packet, in bytes")
@@ -93,6 +94,8 @@ class Datapath(Protocol):
     """A path through the system under test, brought up by a session."""
 
     version: str
+    restarts: bool
+    """Whether it forwards by a program of its own that `restart` can end and start."""
 
     def up(self, journal: Journal) -> None:
         """Start it, each change journalled before it is made.
@@ -117,6 +120,29 @@ class Datapath(Protocol):
 
     def poller(self) -> int | None:
         """Process id of the program that forwards, on the datapath's host; None where there is none to watch."""
+
+    def restart(self, down_s: float) -> None:
+        """End the program that forwards as a crash would, and start it again as it was, `down_s` after its end began.
+
+        Returns once it is started; that frames pass again is for the caller to see. Its `poller` is another then.
+
+        Raises:
+            DatapathError: It does not come up again, or nothing here can be restarted.
+        """
+
+    def learned_addresses(self) -> int | None:
+        """How many MAC addresses it has learned and still knows; None where it learns none.
+
+        Raises:
+            DatapathError: It has gone.
+        """
+
+    def forget_addresses(self) -> None:
+        """Have it forget the addresses that it has learned.
+
+        Raises:
+            DatapathError: It has gone.
+        """
 
     def down(self) -> None:
         """End what `up` and `attach` started, and put back what they changed."""

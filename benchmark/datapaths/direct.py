@@ -24,6 +24,8 @@ class DirectParameters(Parameters):
 class Direct:
     """The generator's two ports, joined."""
 
+    restarts = False
+
     def __init__(self, place: Place, parameters: Parameters) -> None:
         self._place = place
         self._parameters = parameters
@@ -96,6 +98,17 @@ class Direct:
     def poller(self) -> int | None:
         """See `Datapath.poller`."""
         return None
+
+    def restart(self, down_s: float) -> None:  # noqa: ARG002 - nothing to wait for
+        """See `Datapath.restart`."""
+        raise DatapathError("a wire cannot be restarted", place="direct")
+
+    def learned_addresses(self) -> int | None:
+        """See `Datapath.learned_addresses`."""
+        return None
+
+    def forget_addresses(self) -> None:
+        """See `Datapath.forget_addresses`."""
 
     def down(self) -> None:
         """See `Datapath.down`."""

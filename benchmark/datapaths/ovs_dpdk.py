@@ -8,44 +8,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Literal
 
-from pydantic import Field
-
-from nvbench.datapaths.base import Parameters, Place, Reading, dpdk_files, wait_for_socket
+from nvbench.datapaths.base import Place, Reading, dpdk_files, wait_for_socket
+from nvbench.datapaths.ovs_options import OvsDpdkParameters
 from nvbench.datapaths.ovs_output import (
+    MacTable,
     parse_interfaces,
+    parse_mac_table,
     parse_pmd_rxqs,
     parse_pmd_stats,
     parse_port_stats,
+    parse_qos,
 )
 from nvbench.errors import CommandError, DatapathError, NotReadyError
 from nvbench.fingerprint import threads
 from nvbench.hosts import Completed
 from nvbench.journal import Journal, Remove, RemoveLink, StopDaemon
 
+__all__ = ["OvsDpdk", "OvsDpdkParameters"]
+
 BRIDGE = "nvbr0"
 PORTS = ("nvp0", "nvp1")
 
 
-class OvsDpdkParameters(Parameters):
-    """Options of the switch; the names are OVS's own (ovs-vswitchd.conf.db(5))."""
-
-    flow_set: Literal["explicit", "normal"] = Field(
-        default="explicit", description="one flow a port pair, or MAC learning by the NORMAL action"
-    )
-    emc: bool = Field(default=True, description="exact match cache: emc-insert-inv-prob at its default, or 0")
-    ingress_policing_kbps: int = Field(default=0, ge=0, description="ingress_policing_rate of the first port; 0: none")
-    ingress_policing_burst_kb: int = Field(
-        default=0, ge=0, description="ingress_policing_burst of it, in kbit; 0: OVS's default"
-    )
-    egress_policer_bytes_per_s: int = Field(
-        default=0, ge=0, description="egress-policer cir of the second port, in bytes/s; 0: none"
-    )
-
-
 class OvsDpdk:
     """A private OVS-DPDK: netdev bridge, two ports."""
+
+    restarts = True
 
     def __init__(self, place: Place, parameters: OvsDpdkParameters) -> None:
         self._place = place
@@ -120,22 +109,26 @@ class OvsDpdk:
         return "".join(f" -a {port}" for port in pci) if pci else " --no-pci"
 
     def _start_switch(self, journal: Journal) -> None:
-        folder, host = self._folder, self._place.host
-        pidfile = f"{folder}/ovs-vswitchd.pid"
-        # An anonymous namespace ends with its last process: nothing to undo.
-        namespace = ["unshare", "--net"] if self._place.ports == (None, None) else []
-        if not namespace:
+        if not self._private_namespace:
             self._claim_links(journal)
-        journal.record(host, StopDaemon(pidfile, folder))
-        self._control = f"{folder}/ovs-vswitchd.ctl"
-        host.run(
+        journal.record(self._place.host, StopDaemon(self._pidfile, self._folder))
+        self._control = f"{self._folder}/ovs-vswitchd.ctl"
+        self._run_switch()
+        ovs = self._appctl("version").stdout.splitlines()[0].split()[-1]
+        dpdk = self._vsctl("get", "Open_vSwitch", ".", "dpdk_version").stdout.strip().strip('"')
+        self.version = f"OVS {ovs}, {dpdk}"
+
+    def _run_switch(self) -> None:
+        # An anonymous namespace ends with its last process: nothing to undo.
+        namespace = ["unshare", "--net"] if self._private_namespace else []
+        self._place.host.run(
             [
                 *self._housekeeping(),
                 *namespace,
                 self._binary(),
                 self._database,
-                f"--pidfile={pidfile}",
-                f"--log-file={folder}/ovs-vswitchd.log",
+                f"--pidfile={self._pidfile}",
+                f"--log-file={self._folder}/ovs-vswitchd.log",
                 f"--unixctl={self._control}",
                 "--detach",
                 "--no-chdir",
@@ -145,9 +138,14 @@ class OvsDpdk:
         found = self._vsctl("get", "Open_vSwitch", ".", "dpdk_initialized").stdout.strip()
         if found != "true":
             raise DatapathError(self._with_log("DPDK did not initialise"), place="ovs_dpdk")
-        ovs = self._appctl("version").stdout.splitlines()[0].split()[-1]
-        dpdk = self._vsctl("get", "Open_vSwitch", ".", "dpdk_version").stdout.strip().strip('"')
-        self.version = f"OVS {ovs}, {dpdk}"
+
+    @property
+    def _private_namespace(self) -> bool:
+        return self._place.ports == (None, None)
+
+    @property
+    def _pidfile(self) -> str:
+        return f"{self._folder}/ovs-vswitchd.pid"
 
     def _claim_links(self, journal: Journal) -> None:
         """In the host's own namespace OVS leaves its devices behind; what is there already is somebody else's."""
@@ -176,12 +174,12 @@ class OvsDpdk:
         ]
 
     def _make_bridge(self) -> None:
-        self._vsctl("add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, "datapath_type=netdev", "fail_mode=secure")
-        if self._parameters.flow_set == "normal":
-            flows = ["actions=NORMAL"]
-        else:
-            flows = ["in_port=1,actions=output:2", "in_port=2,actions=output:1"]
-        for flow in flows:
+        table = f"other_config:mac-table-size={self._parameters.mac_table_size}"
+        self._vsctl("add-br", BRIDGE, "--", "set", "Bridge", BRIDGE, "datapath_type=netdev", "fail_mode=secure", table)
+        self._add_flows()
+
+    def _add_flows(self) -> None:
+        for flow in self._parameters.flows():
             self._place.host.run(["ovs-ofctl", "add-flow", f"unix:{self._folder}/{BRIDGE}.mgmt", flow])
 
     # -- ports -------------------------------------------------------------------------------------------------
@@ -193,8 +191,10 @@ class OvsDpdk:
                 if self._place.ports[index] is None:
                     wait_for_socket(self._place, index)
                 self._vsctl("add-port", BRIDGE, name, "--", "set", "Interface", name, *self._port_options(index))
-            if self._parameters.egress_policer_bytes_per_s:
-                self._vsctl("set", "Port", PORTS[1], "qos=@q", "--", *self._policer())
+            if policer := self._parameters.policer():
+                settings = [f"other-config:{key}={value}" for key, value in policer.items()]
+                create = ["--id=@q", "create", "QoS", "type=egress-policer", *settings]
+                self._vsctl("set", "Port", PORTS[1], "qos=@q", "--", *create)
             self._wait_for_ports()
             self._prefer_pmds()
         except CommandError as error:
@@ -208,22 +208,7 @@ class OvsDpdk:
             options = ["type=dpdk", f'options:dpdk-devargs="{device}"', f"options:n_rxq={wanted.queues}"]
             options += [f"options:n_rxq_desc={wanted.descriptors}", f"options:n_txq_desc={wanted.descriptors}"]
         options += [f"ofport_request={index + 1}", f"mtu_request={wanted.mtu}"]
-        if index == 0 and wanted.ingress_policing_kbps:
-            options.append(f"ingress_policing_rate={wanted.ingress_policing_kbps}")
-            if wanted.ingress_policing_burst_kb:
-                options.append(f"ingress_policing_burst={wanted.ingress_policing_burst_kb}")
-        return options
-
-    def _policer(self) -> list[str]:
-        rate = self._parameters.egress_policer_bytes_per_s
-        return [
-            "--id=@q",
-            "create",
-            "QoS",
-            "type=egress-policer",
-            f"other-config:cir={rate}",
-            "other-config:cbs=65536",
-        ]
+        return [*options, *(wanted.policing() if index == 0 else ())]
 
     def _wait_for_ports(self, patience_s: float = 20.0) -> None:
         deadline = time.monotonic() + patience_s
@@ -260,18 +245,36 @@ class OvsDpdk:
             polled = sum(1 for rxq in queues if rxq.port == name and rxq.enabled)
             if polled != self._parameters.queues:
                 faults.append(f"port {name}: {polled} queues are polled, not {self._parameters.queues}")
+        return [*faults, *self._option_faults()]
+
+    def _option_faults(self) -> list[str]:
+        faults, wanted = [], self._parameters
+        if (size := self._mac_table().size) != wanted.mac_table_size:
+            faults.append(f"mac_table_size is {size}, not {wanted.mac_table_size}")
+        in_force = parse_qos(self._appctl("qos/show", PORTS[1]).stdout)
+        if in_force != wanted.policer():
+            faults.append(f"port {PORTS[1]}: its egress policer is {in_force}, not {wanted.policer()}")
         return faults
 
     # -- while it runs -----------------------------------------------------------------------------------------
 
     def readings(self) -> Sequence[Reading]:
         """See `Datapath.readings`."""
-        try:
-            stats = self._appctl("dpif-netdev/pmd-stats-show").stdout
-            ports = self._appctl("dpctl/show", "-s", "netdev@ovs-netdev").stdout
-        except CommandError as error:
-            raise DatapathError(self._with_log("the switch has gone"), place="ovs_dpdk") from error
+        stats = self._ask("dpif-netdev/pmd-stats-show")
+        ports = self._ask("dpctl/show", "-s", "netdev@ovs-netdev")
         return [Reading(*row) for row in (*parse_pmd_stats(stats), *parse_port_stats(ports, PORTS))]
+
+    def learned_addresses(self) -> int | None:
+        """See `Datapath.learned_addresses`."""
+        return self._mac_table().addresses if self._parameters.flow_set == "normal" else None
+
+    def forget_addresses(self) -> None:
+        """See `Datapath.forget_addresses`. Flows in the datapath go first: what they count is learned anew."""
+        self._ask("revalidator/purge")
+        self._ask("fdb/flush", BRIDGE)
+
+    def _mac_table(self) -> MacTable:
+        return parse_mac_table(self._ask("fdb/stats-show", BRIDGE))
 
     def placement(self) -> str:
         """Which PMD polls which queue, as the switch says."""
@@ -279,8 +282,36 @@ class OvsDpdk:
 
     def poller(self) -> int | None:
         """See `Datapath.poller`."""
-        pid = (self._place.host.read(f"{self._folder}/ovs-vswitchd.pid") or "").strip()
+        pid = (self._place.host.read(self._pidfile) or "").strip()
         return int(pid) if pid else None
+
+    def restart(self, down_s: float) -> None:
+        """See `Datapath.restart`. Ports and options are in the database, which lives on; flows are not."""
+        host, pid = self._place.host, self.poller()
+        # A process id alone may belong to somebody else by now.
+        if pid is None or self._folder not in (host.read(f"/proc/{pid}/cmdline") or ""):
+            raise DatapathError(self._with_log("the switch has gone"), place="ovs_dpdk")
+        began = time.monotonic()
+        try:
+            host.run(["kill", "-KILL", str(pid)])
+            self._wait_for_end(pid)
+            time.sleep(max(0.0, began + down_s - time.monotonic()))
+            self._run_switch()  # under the same pidfile: the undo that is written down stops whichever runs
+            self._add_flows()
+            self._prefer_pmds()
+        except CommandError as error:
+            raise DatapathError(self._with_log(str(error)), place="ovs_dpdk") from error
+
+    def _wait_for_end(self, pid: int, patience_s: float = 10.0) -> None:
+        """A process that is being killed still holds its pidfile and the hugepages that its successor needs."""
+        deadline = time.monotonic() + patience_s
+        while time.monotonic() < deadline:
+            stat = (self._place.host.read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
+            # Its first thread is through before the others are: they are counted in the 18th field after the name.
+            if not stat or (stat[0] in "ZX" and int(stat[17]) <= 1):
+                return
+            time.sleep(0.005)
+        raise DatapathError(f"the switch, process {pid}, does not end", place="ovs_dpdk")
 
     def down(self) -> None:
         """See `Datapath.down`."""
@@ -295,6 +326,13 @@ class OvsDpdk:
 
     def _appctl(self, *words: str) -> Completed:
         return self._place.host.run(["ovs-appctl", "--timeout=10", "-t", self._control, *words])
+
+    def _ask(self, *words: str) -> str:
+        """What a switch that was up answers."""
+        try:
+            return self._appctl(*words).stdout
+        except CommandError as error:
+            raise DatapathError(self._with_log("the switch has gone"), place="ovs_dpdk") from error
 
     def _with_log(self, what: str) -> str:
         log = (self._place.host.read(f"{self._folder}/ovs-vswitchd.log") or "").splitlines()

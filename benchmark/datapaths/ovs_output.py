@@ -100,3 +100,29 @@ def parse_port_stats(text: str, names: tuple[str, ...]) -> Iterator[Row]:
             for direction, name, value in _COUNTER.findall(line):  # "RX bytes:1 (..)  TX bytes:2": a side holds on
                 side = direction.lower() or side
                 yield source, f"{side}_{name}", float(value), "bytes" if name == "bytes" else "frames"
+
+
+@dataclass(frozen=True, slots=True)
+class MacTable:
+    """How full a bridge's table of learned MAC addresses is."""
+
+    addresses: int
+    size: int
+
+
+_MAC_ENTRIES = re.compile(r"Current/maximum MAC entries in the table: (\d+)/(\d+)")
+
+
+def parse_mac_table(text: str) -> MacTable:
+    """`ovs-appctl fdb/stats-show`: of its lines the one that tells of now; the others count from the start."""
+    found = _MAC_ENTRIES.search(text)
+    return MacTable(int(found[1]), int(found[2])) if found else MacTable(0, 0)
+
+
+_SETTING = re.compile(r"^(\w+): (\S+)$")
+
+
+def parse_qos(text: str) -> dict[str, str]:
+    """`ovs-appctl qos/show`: the settings of a port's QoS; empty where the switch has none in force."""
+    lines = text.splitlines()
+    return {found[1]: found[2] for line in lines if (found := _SETTING.match(line)) and found[1] != "QoS"}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -14,40 +13,26 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from nvbench.metrics import NOTHING, metric, number
-from nvbench.tables import LimitedBy
+from nvbench.metrics import number
+from nvbench.report.columns import LOSS, Column, Row, identity_of, latency_points, layout
 
 if TYPE_CHECKING:
     from nvbench.reading import Results, Run
 
-Row = Mapping[str, Any]
+__all__ = [
+    "Column",
+    "fitted",
+    "print_text",
+    "rendered",
+    "results_table",
+    "table",
+    "text_width",
+    "title",
+    "trials_table",
+]
+
 PIPED_WIDTH = 140
 """Width where there is no terminal, so that the same results make the same text everywhere."""
-
-_LIMITS = {
-    LimitedBy.SUT: "device limited",
-    LimitedBy.GENERATOR: "generator limited",
-    LimitedBy.LINE_RATE: "line rate",
-    LimitedBy.UNKNOWN: "limit unknown",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """A column of a printed table: its heading, what a row puts there, and whether it wraps, as words do."""
-
-    heading: str
-    cell: Callable[[Row], str]
-    words: bool = False
-
-    def width(self, rows: Sequence[Row]) -> int:
-        """Characters that it needs."""
-        cells = [self.cell(row) for row in rows]
-        lines = [line for text in (self.heading, *cells) for line in text.splitlines()]
-        if not self.words:
-            return max(map(len, lines), default=0)
-        longest_word = max((len(word) for line in lines for word in line.split()), default=0)
-        return max(longest_word, min(20, max(map(len, lines), default=0)))
 
 
 def print_text(renderable: RenderableType, file: IO[str] | None = None) -> None:
@@ -114,90 +99,11 @@ def title(run: Run) -> list[Text]:
 
 
 def _answers(test: str, rows: Sequence[Row], width: int) -> list[RenderableType]:
-    identity, same = _identity(rows)
-    rates, latency = _rates(test, rows), _latency()
-    verdict = Column("Verdict", _verdict, words=True)
-    whole = [*identity, *rates, *latency, verdict]
-    tables = fitted(whole, identity, [rates, [verdict], latency], rows, width)
-    parts: list[RenderableType] = [Text(f"{test}: {same}"), Text()]
-    for columns in tables:
+    parts: list[RenderableType] = [Text(f"{test.replace('_', ' ')}: {identity_of(rows)[1]}"), Text()]
+    made = layout(test, rows)
+    for columns in fitted(made.whole, made.identity, made.pieces, rows, width):
         parts += [table(columns, rows), Text()]
     return parts
-
-
-def _identity(rows: Sequence[Row]) -> tuple[list[Column], str]:
-    """The columns that tell rows apart, and in words what all rows share."""
-    columns, same = [], []
-    tells = {
-        "Datapath": lambda row: row["datapath"],
-        "Generator": lambda row: row["generator"],
-        "Flows": lambda row: f"{row['flows']}",
-        "Direction": lambda row: row["direction"],
-        "Goal": _goal,
-    }
-    words = {"Generator": "{} generator", "Flows": "flows: {}", "Goal": "{}"}
-    for heading, cell in tells.items():
-        if len({cell(row) for row in rows}) > 1:
-            columns.append(Column(heading, cell, words=heading in ("Datapath", "Generator", "Direction")))
-        else:
-            same.append(words.get(heading, "{}").format(cell(rows[0])))
-    if any(row["direction"] == "bidirectional" for row in rows):
-        same.append("rates per direction")
-    always = [
-        Column("Frame\nB", lambda row: f"{row['frame_bytes']}"),
-        Column("Queues", lambda row: f"{row['queues']}"),
-    ]
-    return [*columns, *always], ", ".join(text for text in same if text)
-
-
-def _goal(row: Row) -> str:
-    """The loss that a throughput search allowed, in the words of the trade."""
-    if row["test"] != "throughput":
-        return ""
-    return f"PDR {number(row['goal_loss_ratio'] * 100)} %" if row["goal_loss_ratio"] else "NDR"
-
-
-def _rates(test: str, rows: Sequence[Row]) -> list[Column]:
-    kinds = {_goal(row).split(" ")[0] for row in rows}
-    heading = {"throughput": kinds.pop() if len(kinds) == 1 else "Rate", "latency": "Load"}.get(test, "Rate")
-    return [
-        _metric("throughput", f"{heading}\nMpps"),
-        _metric("rate_l1", "L1\nGbit/s"),
-        _metric("rate_l2", "L2\nGbit/s"),
-        *([Column("Of\nceiling", _share_of_ceiling)] if any(row["ceiling_pps"] for row in rows) else []),
-        Column("Loss", _loss),
-    ]
-
-
-def _latency() -> list[Column]:
-    points = {"p50": "p50", "p99": "p99", "p99_9": "p99.9", "max": "max"}
-    return [_metric(f"latency_{point}", f"{shown}\nus") for point, shown in points.items()]
-
-
-def _metric(name: str, heading: str) -> Column:
-    shown = metric(name)
-    return Column(heading, lambda row: shown.text(row[shown.column]))
-
-
-def _share_of_ceiling(row: Row) -> str:
-    if not row["ceiling_pps"] or row["rate_pps"] is None:
-        return NOTHING
-    return f"{row['rate_pps'] / row['ceiling_pps']:.0%}".replace("%", " %")
-
-
-def _loss(row: Row) -> str:
-    if not row["loss_ratio"]:
-        return NOTHING if row["loss_ratio"] is None else "0"
-    return f"{number(row['loss_ratio'] * 100, 3)} %"
-
-
-def _verdict(row: Row) -> str:
-    """What limited the rate, and what went wrong."""
-    known = row["test"] == "throughput" or row["limited_by"] != LimitedBy.UNKNOWN
-    limit = _LIMITS.get(row["limited_by"], str(row["limited_by"])) if known else ""
-    told = "" if row["verdict"] == row["limited_by"] else row["verdict"]
-    invalid = f"{row['invalid_trials']} of {row['trials']} trials invalid" if row["invalid_trials"] else ""
-    return ", ".join(text for text in (limit, told, invalid) if text)
 
 
 def trials_table(rows: Sequence[Row], width: int = PIPED_WIDTH) -> Group:
@@ -216,7 +122,7 @@ def trials_table(rows: Sequence[Row], width: int = PIPED_WIDTH) -> Group:
         Column("Sent for\ns", lambda row: number(row["elapsed_s"])),
     ]
     counts = [count(name) for name in ("sent", "late", "refused", "lost")]
-    loss = [Column("Loss", _loss), _metric("latency_p99", "p99\nus")]
+    loss = [LOSS, *latency_points("p99")]
     validity = Column("Validity", _validity, words=True)
     whole = [*identity, *load, *counts, *loss, validity]
     tables = fitted(whole, identity[:1], [[*identity[1:], *load], loss, counts, [validity]], rows, width)

@@ -15,7 +15,8 @@ from statistics import median
 from nvbench.trial import Trial
 
 SAME_LOAD = 1e-3
-"""Loads closer than this say nothing of a slope."""
+SAME_NOISY_LOAD = 1e-2
+"""Loads closer than this, as a share, say nothing of a slope; the second where trials differ by chance."""
 
 STEEPEST, FLATTEST = 20.0, 0.02
 
@@ -45,22 +46,23 @@ def point(trial: Trial, buffer_frames: float, final_s: float) -> Point:
     return Point(trial.offered_pps, lost / trial.elapsed_s if trial.elapsed_s else 0.0, trial.elapsed_s)
 
 
-def root(points: Sequence[Point], loss_ratio: float, bottom_pps: float, same: float = SAME_LOAD) -> float | None:
+def root(points: Sequence[Point], loss_ratio: float, bottom_pps: float, *, noisy: bool = False) -> float | None:
     """The load at which a goal is just met; None where no load lost more than it allows.
 
     Args:
         points: What trials said.
         loss_ratio: The goal's.
         bottom_pps: The lowest load of interest; taken to lose nothing.
-        same: Loads closer than this, as a share, are repeats of each other: their median counts.
+        noisy: Whether trials differ by chance: then no slope is seen between neighbours, and most trials at about the
+            same load have to agree.
     """
-    loads = _by_load(points, same)
+    loads = _by_load(points, SAME_NOISY_LOAD if noisy else SAME_LOAD)
     beyond = [point for point in loads if point.excess(loss_ratio) > 0]
     if not beyond:
         return None
     first = beyond[0]
-    lossy_below = [point for point in loads if point.load_pps < first.load_pps and point.lost_pps > 0]
-    neighbours = [*reversed(lossy_below), *beyond[1:]]
+    below = [point for point in loads if point.load_pps < first.load_pps and point.lost_pps > 0]
+    neighbours = [] if noisy else [*reversed(below), *beyond[1:]]
     found = first.load_pps - first.excess(loss_ratio) / slope(first, next(iter(neighbours), None), loss_ratio)
     lossless = max([bottom_pps, *(p.load_pps for p in loads if p.load_pps < first.load_pps and not p.lost_pps)])
     return found if found > lossless else math.sqrt(lossless * first.load_pps)

@@ -11,7 +11,6 @@ from statistics import median
 
 from nvbench.search.base import Goal, Limits
 from nvbench.search.curve import (
-    SAME_LOAD,
     Point,
     buffer_frames,
     median_error,
@@ -110,10 +109,14 @@ class Look:
         again = self._flooded(short_s)
         if again is None:
             return
-        if _alike(first, again):
-            self.buffer = _buffer(again, longer)
+        if not _alike(first, again):
+            self._warm(first, again)
             return
-        self._warm(first, again)
+        longer_again = self._flooded(2 * short_s)
+        if longer_again and _alike(longer, longer_again):
+            self.buffer = _buffer(again, longer)
+        elif longer_again:
+            self._vary([longer.forwarded_pps, longer_again.forwarded_pps])
 
     def _warm(self, first: Trial, last: Trial) -> None:
         """Send traffic until the capacity rises no more; if it does not rise, it varies."""
@@ -126,6 +129,8 @@ class Look:
             seconds *= 2
             longer, last = self._flooded(seconds), self._flooded(short_s) or last
             rates.append(last.forwarded_pps)
+            if rates[-1] < rates[-2] * (1 - ALIKE):
+                continue
             wanted_s = warming_s(rates[-3:], seconds / 2, ALIKE)
             if 0 < wanted_s <= 2 * seconds:
                 longer, last = self._flooded(wanted_s), self._flooded(short_s) or last
@@ -137,6 +142,7 @@ class Look:
 
     def _vary(self, rates: Sequence[float]) -> None:
         self.noise = max(ALIKE, usual_spread(rates))
+        self.buffer = 0.0  # what looked like one was chance
 
     # -- the knee ----------------------------------------------------------------------------------------------
 
@@ -153,7 +159,7 @@ class Look:
         return self._estimate(goal)
 
     def _estimate(self, goal: Goal) -> float | None:
-        return root(self.points, goal.loss_ratio, self._limits.bottom_pps, max(SAME_LOAD, 4 * self.noise))
+        return root(self.points, goal.loss_ratio, self._limits.bottom_pps, noisy=self.noise > 0)
 
     def _probe(self, goal: Goal, knee_pps: float) -> bool:
         """Measure just above a knee, unless a trial with loss stands close enough to vouch for it.

@@ -134,7 +134,7 @@ static void divide_timeline(void)
 	double sending_s = (double)(trial.expected_end - trial.t0) / trial.hz;
 	double interval_s = fmax(INTERVAL_S, sending_s / NV_INTERVALS);
 
-	nv.t0 = trial.t0;
+	nv.t0 = trial.t0 - 1; /* a step on an edge belongs to the interval after it, whatever ticks were rounded to */
 	nv.intervals_per_tick = 1 / (interval_s * trial.hz);
 	nv.n_intervals = (unsigned)fmin(ceil(sending_s / interval_s * (1 - 1e-9)), NV_INTERVALS);
 }

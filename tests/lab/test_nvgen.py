@@ -11,9 +11,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ from nvbench.generators.base import Layout
 from nvbench.generators.nvgen import Nvgen, NvgenCommand, build
 from nvbench.hosts.local import LocalHost
 from nvbench.traffic import Direction, FlowField, Traffic
-from nvbench.trial import AbortRule, Trial, Validity
+from nvbench.trial import AbortRule, Step, Trial, Validity
 
 pytestmark = [
     pytest.mark.lab,
@@ -37,6 +40,8 @@ HOST = LocalHost()
 HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
 PAGES = 320  # two wires, each a generator and a testpmd of 128 MB
 NO_ABORT = AbortRule()
+JUMBO = 9018
+SLACK_S = 0.05  # between a signal and its effect, on a machine that may be busy
 NULL = (
     Port(("--vdev", "net_null0,no-rx=1"), "net_null0"),
     Port(("--vdev", "net_null1,no-rx=1"), "net_null1"),
@@ -95,7 +100,9 @@ def null_generator(binary: str, *, ports: tuple[Port, Port] = NULL) -> Iterator[
 class Wire:
     """A generator, and a dpdk-testpmd that carries frames between its two ports."""
 
-    def __init__(self, binary: str, folder: Path, cores: tuple[int, ...] = (0,), queues: int = 1) -> None:
+    def __init__(
+        self, binary: str, folder: Path, cores: tuple[int, ...] = (0,), queues: int = 1, frame_bytes: int = 1518
+    ) -> None:
         paths = [folder / "a.sock", folder / "b.sock"]
         ports = tuple(
             Port(
@@ -107,7 +114,7 @@ class Wire:
             )
             for i, path in enumerate(paths)
         )
-        layout = Layout(ports=(ports[0], ports[1]), cores=cores, queues=queues, memory_mb=128)
+        layout = Layout((ports[0], ports[1]), cores, queues, max_frame_bytes=frame_bytes, memory_mb=128)
         prefix = f"nvtest{os.getpid()}{folder.name}"
         self.generator = Nvgen.start(HOST, layout, binary=binary, housekeeping_core=0, file_prefix=f"{prefix}g")
         deadline = time.monotonic() + 10
@@ -151,19 +158,53 @@ class Wire:
 
 @pytest.fixture(scope="module")
 def wire(binary: str, hugepages: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
-    wire = Wire(binary, tmp_path_factory.mktemp("wire"))
+    wire = Wire(binary, tmp_path_factory.mktemp("wire"), frame_bytes=JUMBO)
     yield wire
     wire.close()
 
 
-def calm(generator: Nvgen, load_pps: float, duration_s: float = 0.5) -> Trial:
+def calm(generator: Nvgen, load_pps: float, duration_s: float = 0.5, *, detail: bool = False) -> Trial:
     """A trial that nobody disturbed, or the last of some."""
-    trial = generator.trial(load_pps, duration_s, NO_ABORT)
-    for _ in range(9):
+    trial = generator.trial(load_pps, duration_s, NO_ABORT, detail=detail)
+    for _ in range(4):
         if trial.valid and trial.total.lost + trial.total.refused == 0:
             break
-        trial = generator.trial(load_pps, duration_s, NO_ABORT)
+        trial = generator.trial(load_pps, duration_s, NO_ABORT, detail=detail)
     return trial
+
+
+def timeline_adds_up(trial: Trial) -> bool:
+    """Whether the intervals hold just the trial's frames."""
+    assert trial.timeline
+    columns = (trial.timeline.sent, trial.timeline.refused, trial.timeline.received)
+    return tuple(map(sum, columns)) == (trial.total.sent, trial.total.refused, trial.total.received)
+
+
+def lost_between(trial: Trial, begin: float, end: float) -> int:
+    """Frames lost of those sent between two moments of Unix time."""
+    assert trial.timeline
+    first, last = (round((at - trial.started_at) / trial.timeline.interval_s) for at in (begin, end))
+    return sum(trial.timeline.lost[max(0, first) : max(0, last)])
+
+
+@contextmanager
+def in_the_middle(after_s: float, *acts: Callable[[], None], apart_s: float = 0.0) -> Iterator[list[float]]:
+    """Does things one after the other while a trial runs; fills in the Unix times at which they were done."""
+    times: list[float] = []
+
+    def run() -> None:
+        time.sleep(after_s)
+        for act in acts:
+            act()
+            times.append(time.time())
+            time.sleep(apart_s)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield times
+    finally:
+        thread.join()
 
 
 def test_built_once(binary: str, tmp_path: Path) -> None:
@@ -175,7 +216,7 @@ def test_built_once(binary: str, tmp_path: Path) -> None:
 def test_pacing(binary: str, load_pps: float) -> None:
     with null_generator(binary) as generator:
         generator.configure(Traffic(64))
-        for _ in range(3):
+        for _ in range(2):
             trial = generator.trial(load_pps, 1.0, NO_ABORT)
             total = trial.total
             assert total.offered + total.late == load_pps
@@ -212,18 +253,35 @@ def test_total_loss_ends_early(binary: str) -> None:
     """net_null returns nothing: silence counts as loss."""
     with null_generator(binary) as generator:
         generator.configure(Traffic(64))
-        trial = generator.trial(1e4, 10.0, AbortRule(100))
+        trial = generator.trial(1e4, 10.0, AbortRule(100), detail=True)
         assert trial.aborted
         assert trial.elapsed_s < 2.0
         assert trial.total.lost > 100
+        assert timeline_adds_up(trial)
+        assert trial.timeline
+        interval_s = trial.timeline.interval_s
+        assert len(trial.timeline.sent) * interval_s == pytest.approx(trial.elapsed_s, abs=interval_s)
 
 
-@pytest.mark.parametrize("traffic", [Traffic(64), Traffic(1518), Traffic(128, vlan=7)], ids=str)
+@pytest.mark.parametrize(
+    "traffic",
+    [
+        Traffic(64),
+        Traffic(1518),
+        Traffic(JUMBO),
+        Traffic(128, vlan=7),
+        Traffic.mixed("aaaaaaabbbbc"),
+        Traffic.mixed("ai"),
+    ],
+    ids=str,
+)
 def test_no_loss_through_a_wire(wire: Wire, traffic: Traffic) -> None:
     wire.generator.configure(traffic)
     wire.generator.learn()
     trial = calm(wire.generator, 1e5)
     total = trial.total
+    assert trial.timeline is None
+    assert trial.ipdv.count == 0
     assert total.lost == 0 or not trial.valid
     assert total.duplicate == total.reordered == total.foreign == 0
     assert total.offered + total.late == 50_000
@@ -246,6 +304,56 @@ def test_both_directions_and_live_changes(wire: Wire) -> None:
         assert [d.offered + d.late for d in trial.directions] == [load_pps / 2] * 2
         assert trial.total.lost == 0 or not trial.valid
         assert trial.total.received > load_pps * 0.5
+
+
+def test_detail_is_exact(wire: Wire) -> None:
+    wire.generator.configure(Traffic(64, direction=Direction.BIDIRECTIONAL))
+    trial = calm(wire.generator, 1e4, detail=True)
+    assert trial.timeline
+    assert timeline_adds_up(trial)
+    assert len(trial.timeline.sent) == 500
+    assert trial.timeline.interval_s == pytest.approx(1e-3, rel=1e-4)
+    # Every frame but the first of each direction has a neighbour to differ from, unless that was lost.
+    assert trial.ipdv.count <= trial.total.received - 2
+    assert trial.ipdv.count == trial.total.received - 2 or trial.total.lost + trial.total.reordered > 0
+    # No two latencies differ by more than the extremes do, at the resolution of the bins.
+    assert (trial.ipdv.max_us() or 0) <= (trial.latency.max_us() or 0) * 1.01 - (trial.latency.min_us() or 0)
+
+
+def test_a_timeline_finds_a_device_that_stops_for_a_while(wire: Wire) -> None:
+    wire.generator.configure(Traffic(64))
+    stop, go_on = (partial(wire.testpmd.send_signal, number) for number in (signal.SIGSTOP, signal.SIGCONT))
+    for _ in range(5):
+        with in_the_middle(0.3, stop, go_on, apart_s=0.2) as times:
+            trial = wire.generator.trial(2e4, 0.8, NO_ABORT, detail=True)
+        assert timeline_adds_up(trial)
+        stopped, went_on = times
+        # What its ring held when it stopped came late, but it came: nothing is missing of the time before.
+        there = lost_between(trial, stopped, went_on + SLACK_S)
+        if there == trial.total.lost + trial.total.refused:
+            break  # else the host stopped it at other times too
+    assert there == trial.total.lost + trial.total.refused
+    assert 500 < there < 2e4 * (went_on - stopped + SLACK_S)
+
+
+@pytest.mark.parametrize(("load_pps", "then"), [(1e5, Step(1e4, 0.2)), (1e3, Step(1e5, 0.3))], ids=str)
+def test_a_step_follows_without_a_pause(wire: Wire, load_pps: float, then: Step) -> None:
+    wire.generator.configure(Traffic(64))
+    for _ in range(5):
+        trial = wire.generator.trial(load_pps, 0.3, NO_ABORT, then=then, detail=True)
+        total = trial.total
+        assert total.offered + total.late == round(load_pps * 0.3 + then.load_pps * then.duration_s)
+        assert (trial.intended_pps, trial.then) == (load_pps, then)
+        assert trial.elapsed_s == pytest.approx(trial.duration_s, rel=2e-4)
+        assert trial.duration_s == pytest.approx(0.3 + then.duration_s)
+        assert timeline_adds_up(trial)
+        if total.late == total.lost == total.refused == 0:
+            break
+    assert trial.timeline
+    before, after = sum(trial.timeline.sent[:300]), sum(trial.timeline.sent[300:])
+    backlog = 200  # what a pause just before the step may have left for it
+    assert load_pps * 0.3 - backlog - total.late - total.refused <= before <= load_pps * 0.3 + 1
+    assert after <= then.load_pps * then.duration_s + backlog
 
 
 def test_trials_follow_each_other_quickly(wire: Wire) -> None:
@@ -283,6 +391,28 @@ def test_frames_that_vary_have_right_checksums(binary: str, tmp_path: Path) -> N
     assert len({frame[scapy.IP].dst for frame in frames}) == min(300, len(frames))
 
 
+def test_mixed_sizes_follow_the_genome(binary: str, tmp_path: Path) -> None:
+    scapy = pytest.importorskip("scapy.all")
+    capture = tmp_path / "out.pcap"
+    ports = (
+        Port(("--vdev", f"net_pcap0,tx_pcap={capture},rx_iface=lo"), "net_pcap0"),
+        Port(("--vdev", "net_null1,no-rx=1"), "net_null1"),
+    )
+    traffic = Traffic.mixed("aabcgaf", flows=5, vary=(FlowField.IP_SRC,))
+    with null_generator(binary, ports=ports) as generator:
+        generator.configure(traffic)
+        trial = generator.trial(1e4, 0.1, NO_ABORT)
+    frames = scapy.rdpcap(str(capture))
+    assert len(frames) == trial.total.sent
+    for i, (frame, size) in enumerate(zip(frames, cycle(traffic.sizes), strict=False)):
+        assert len(frame) == size - 4
+        assert frame[scapy.IP].src == f"198.18.0.{i % 5}"
+        rebuilt = frame.copy()
+        for layer, name in ((scapy.IP, "len"), (scapy.IP, "chksum"), (scapy.UDP, "len")):
+            rebuilt[layer].delfieldval(name)
+        assert bytes(rebuilt) == bytes(frame)
+
+
 def spoken(binary: str) -> subprocess.Popen[str]:
     layout = Layout(ports=NULL, cores=(0,), hugepages=False, memory_mb=128)
     command = NvgenCommand(binary, layout, 0, f"nvtest{os.getpid()}s")
@@ -304,7 +434,8 @@ def frame_of(traffic: Traffic) -> dict[str, Any]:
         **{
             "tx_port": 0,
             "rx_port": 1,
-            "frame": "02" * 12 + "0800" + "45" + "00" * (traffic.frame_bytes - 19),
+            "frames": ["02" * 12 + "0800" + "45" + "00" * (traffic.frame_bytes - 19)],
+            "sequence": [0],
         },
         **{"ipv4_offset": 14, "stamp_offset": 42, "flows": 1, "fields": []},
     }
@@ -332,7 +463,10 @@ def test_nonsense_is_answered_and_survived(binary: str) -> None:
             {"cmd": "configure"},
             {"cmd": "configure", "streams": [{"tx_port": 0}]},
             {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "tx_port": 5}]},
-            {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "frame": "zz"}]},
+            {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "frames": ["zz"]}]},
+            {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "frames": []}]},
+            {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "sequence": [1]}]},
+            {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "sequence": ["a"]}]},
             {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "stamp_offset": 4000}]},
             {"cmd": "configure", "streams": [{**frame_of(Traffic(64)), "fields": [{"offset": 99}]}]},
         ):
@@ -340,6 +474,8 @@ def test_nonsense_is_answered_and_survived(binary: str) -> None:
         assert ask(process, {"cmd": "configure", "streams": [frame_of(Traffic(64))]})["event"] == "configured"
         assert ask(process, {**START, "rate_pps": 0})["event"] == "error"
         assert ask(process, {**START, "duration_s": "long"})["event"] == "error"
+        assert ask(process, {**START, "then": {"rate_pps": 0, "duration_s": 1}})["event"] == "error"
+        assert ask(process, {**START, "detail": "much"})["event"] == "error"
         assert ask(process, START)["event"] == "started"
         process.stdin.write('{"cmd": "stop"}\n')  # type: ignore[union-attr]
         while (event := json.loads(process.stdout.readline()))["event"] != "done":
@@ -419,11 +555,18 @@ def test_two_workers_and_queues(binary: str, hugepages: None, tmp_path: Path) ->
         wire.close()
 
 
-def test_a_cut_wire_ends_a_trial_early(binary: str, hugepages: None, tmp_path: Path) -> None:
+def test_a_cut_wire(binary: str, hugepages: None, tmp_path: Path) -> None:
     wire = Wire(binary, tmp_path)
     try:
         wire.generator.configure(Traffic(64))
-        wire.cut()
+        with in_the_middle(0.5, wire.cut) as times:
+            trial = wire.generator.trial(1e4, 1.0, NO_ABORT, detail=True)
+        assert timeline_adds_up(trial)
+        assert trial.timeline
+        after = round((times[0] - trial.started_at) / trial.timeline.interval_s)
+        assert sum(trial.timeline.received[after:]) == 0
+        assert sum(trial.timeline.received[:after]) > 0
+        # From then on every trial that may end early does.
         trial = wire.generator.trial(1e4, 10.0, AbortRule(50))
         assert trial.aborted
         assert trial.elapsed_s < 3.0

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nvbench.endpoint import Port
 from nvbench.errors import CommandError, GeneratorError, NotReadyError
@@ -15,7 +17,7 @@ from nvbench.generators.base import Layout, Live
 from nvbench.generators.nvgen import Done, Nvgen, NvgenCommand, build, judge
 from nvbench.hosts.base import Completed
 from nvbench.traffic import Direction, Traffic
-from nvbench.trial import AbortRule, Counters, Latency, Pauses, Validity
+from nvbench.trial import AbortRule, Counters, Latency, Pauses, Step, Timeline, Validity
 
 # What nvgen said of a second through a dpdk-testpmd wire on a shared machine, its latency thinned out.
 RECORDED = """{"event":"done","trial":4,"aborted":false,"started_at":1795366305.1181753,
@@ -180,7 +182,61 @@ def test_a_recorded_trial_is_read() -> None:
     assert not seen.aborted
 
 
-@pytest.mark.parametrize("change", [{"latency": None}, {"pauses": {}}, {"directions": [{}]}, {"elapsed_s": "soon"}])
+# Of half a second at 1000 frames/s and then half a second at 200, an interval a tenth of a second, with a device that
+# stopped at the step.
+DETAIL = {
+    "timeline": {
+        "interval_s": 0.1,
+        "sent": [100, 100, 100, 100, 80, 5, 20, 20, 20, 20],
+        "refused": [0, 0, 0, 0, 20, 15, 0, 0, 0, 0],
+        "received": [100, 100, 100, 99, 80, 5, 20, 20, 20, 20],
+    },
+    "ipdv": [[1, 300], [812, 258], [100032, 2]],
+}
+
+
+def test_detail_is_read() -> None:
+    seen = Done.parse(recorded(**DETAIL))
+    assert seen.timeline == Timeline(
+        0.1,
+        (100, 100, 100, 100, 80, 5, 20, 20, 20, 20),
+        (0, 0, 0, 0, 20, 15, 0, 0, 0, 0),
+        (100, 100, 100, 99, 80, 5, 20, 20, 20, 20),
+    )
+    assert seen.timeline.lost == (0, 0, 0, 1, 20, 15, 0, 0, 0, 0)
+    assert seen.ipdv.count == 560
+    assert seen.ipdv.bins[1] == (812, 258)
+
+
+@given(st.lists(st.tuples(*[st.integers(0, 10**9)] * 3), min_size=1, max_size=50))
+def test_intervals_lose_what_the_trial_lost(rows: list[tuple[int, int, int]]) -> None:
+    sent, refused, back = zip(*rows, strict=True)
+    received = [min(pair) for pair in zip(sent, back, strict=True)]
+    columns = {"interval_s": 0.001, "sent": sent, "refused": refused, "received": received}
+    counters = {**recorded()["directions"][0], "sent": sum(sent), "refused": sum(refused), "received": sum(received)}
+    seen = Done.parse(recorded(timeline=columns, directions=[counters]))
+    assert seen.timeline
+    assert sum(seen.timeline.lost) == seen.directions[0].lost + seen.directions[0].refused
+
+
+def test_no_detail_without_being_asked() -> None:
+    seen = Done.parse(recorded())
+    assert seen.timeline is None
+    assert seen.ipdv == Latency()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latency": None},
+        {"pauses": {}},
+        {"directions": [{}]},
+        {"elapsed_s": "soon"},
+        {"timeline": {"sent": [1]}},
+        {"timeline": {**DETAIL["timeline"], "refused": None}},  # type: ignore[dict-item]
+        {"ipdv": [1]},
+    ],
+)
 def test_an_account_that_cannot_be_read(change: dict[str, Any]) -> None:
     with pytest.raises(GeneratorError, match="cannot be read"):
         Done.parse(recorded(**change))
@@ -268,6 +324,49 @@ def test_the_ceiling_is_named_in_mpps() -> None:
     assert judge(done(counters, directions=2), 3.5e6) == (Validity.UNDERSENT, "sent 3.10 of 3.50 Mpps")
 
 
+def test_a_stepped_trial_is_judged_by_all_that_was_asked() -> None:
+    # 1 s at 2 Mpps, of which the generator reached 1.999, and then 1 s at 0.1 Mpps: less than 0.1 % is missing.
+    nearly = Counters(sent=2_098_000, late=2_000, received=2_098_000)
+    assert judge(Done(2.0, (nearly,), Latency(), NO_PAUSES, False, 0.0, 0.0), 2e6)[0] is Validity.VALID
+    # It reached 1.5 of 2 Mpps. Together 2.1 million frames were asked for in 2 s.
+    half = Counters(sent=1_600_000, late=500_000, received=1_600_000)
+    assert judge(Done(2.0, (half,), Latency(), NO_PAUSES, False, 0.0, 0.0), 2e6) == (
+        Validity.UNDERSENT,
+        "sent 0.80 of 1.05 Mpps",
+    )
+
+
+def test_a_pause_may_have_fallen_into_the_higher_load() -> None:
+    """1000 frames lost: a pause of 1 ms explains them at the 1 Mpps of one step, not at the 0.1 Mpps of the other."""
+    lost = Counters(sent=1_100_000, received=1_099_000)
+    pause = Pauses(generator_longest_us=1000, generator_count=1, generator_total_us=1000)
+    seen = Done(2.0, (lost,), Latency(), pause, False, 0.0, 0.0)
+    assert judge(seen, max(1e6, 1e5), ring_frames=128)[0] is Validity.PAUSED
+
+
+def test_a_stepped_trial_in_detail() -> None:
+    counters = {**recorded()["directions"][0], "sent": 565, "late": 0, "refused": 35, "received": 564, "duplicate": 0}
+    done = recorded(directions=[{**counters, "foreign": 0}], **DETAIL)
+    process = FakeProcess({"start": [{"event": "started", "trial": 1}, done]})
+    trial = started(process).trial(1000, 0.5, AbortRule(), then=Step(200, 0.5), detail=True)
+    asked = process.sent[0]
+    assert (asked["rate_pps"], asked["duration_s"]) == (1000, 0.5)
+    assert asked["then"] == {"rate_pps": 200, "duration_s": 0.5}
+    assert asked["detail"] is True
+    assert (trial.intended_pps, trial.duration_s, trial.then) == (1000, 1.0, Step(200, 0.5))
+    assert trial.timeline
+    assert sum(trial.timeline.lost) == trial.total.lost + trial.total.refused == 36
+    assert trial.ipdv.count == 560
+
+
+def test_sizes_are_mixed_by_a_sequence_of_frames() -> None:
+    process = FakeProcess({"configure": [{"event": "configured"}]})
+    started(process).configure(Traffic.mixed("aagab"))
+    (stream,) = process.sent[0]["streams"]
+    assert [len(frame) / 2 + 4 for frame in stream["frames"]] == [64, 128, 1518]
+    assert stream["sequence"] == [0, 0, 2, 0, 1]
+
+
 def test_a_trial_is_asked_for_and_read() -> None:
     live = {"event": "live", "elapsed_s": 0.5, "directions": recorded()["directions"]}
     process = FakeProcess(
@@ -286,7 +385,8 @@ def test_a_trial_is_asked_for_and_read() -> None:
     assert process.sent[0]["streams"][0]["fields"] == [{"offset": 34, "width": 2, "first": 1024}]
     assert [frame["port"] for frame in process.sent[1]["frames"]] == [0, 1]
     assert process.sent[2] == {
-        **{"cmd": "start", "trial": 1, "rate_pps": 3e6, "duration_s": 1.0, "drain_s": 0.1, "max_lost": 100}
+        **{"cmd": "start", "trial": 1, "rate_pps": 3e6, "duration_s": 1.0, "drain_s": 0.1, "max_lost": 100},
+        **{"then": None, "detail": False},
     }
     assert seen[0].total.sent == 2932458
     assert trial.validity is Validity.VALID  # it lost more than its pauses explain

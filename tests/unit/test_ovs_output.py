@@ -2,7 +2,19 @@
 
 from pathlib import Path
 
-from nvbench.datapaths.ovs_output import parse_interfaces, parse_pmd_rxqs, parse_pmd_stats, parse_port_stats
+import pytest
+from pydantic import ValidationError
+
+from nvbench.datapaths.ovs_options import OvsDpdkParameters
+from nvbench.datapaths.ovs_output import (
+    MacTable,
+    parse_interfaces,
+    parse_mac_table,
+    parse_pmd_rxqs,
+    parse_pmd_stats,
+    parse_port_stats,
+    parse_qos,
+)
 
 RECORDED = Path(__file__).parents[1] / "recorded" / "ovs-3.1.0"
 
@@ -45,3 +57,29 @@ def test_port_counters_of_the_named_ports_only():
     assert values["port nvp1", "tx_dropped"] == 139_071
     assert {source for source, _ in values} == {"port nvp0", "port nvp1"}
     assert len(rows) == len(values)
+
+
+def test_how_many_addresses_are_known_now_not_since_the_start():
+    assert parse_mac_table((RECORDED / "fdb-stats-show.txt").read_text()) == MacTable(addresses=2, size=1000)
+
+
+def test_the_qos_in_force():
+    assert parse_qos((RECORDED / "qos-show.txt").read_text()) == {"cir": "12500000", "cbs": "65536"}
+    assert parse_qos((RECORDED / "qos-show-none.txt").read_text()) == {}
+
+
+def test_options_are_said_in_the_switchs_words():
+    plain = OvsDpdkParameters()
+    assert plain.flows() == ["in_port=1,actions=output:2", "in_port=2,actions=output:1"]
+    assert plain.policing() == []
+    assert plain.policer() == {}
+    dropping = OvsDpdkParameters(flow_set="normal", drop_every=8, ingress_policing_kbps=5, ingress_policing_burst_kb=3)
+    assert dropping.flows() == ["actions=NORMAL", "priority=40000,udp,udp_src=0/0x7,actions=drop"]
+    assert dropping.policing() == ["ingress_policing_rate=5", "ingress_policing_burst=3"]
+    assert OvsDpdkParameters(egress_policer_bytes_per_s=12500000).policer() == {"cir": "12500000", "cbs": "65536"}
+
+
+@pytest.mark.parametrize("option", [{"drop_every": 3}, {"drop_every": 2048}, {"mac_table_size": 9}])
+def test_options_that_the_switch_cannot_take_are_refused(option):
+    with pytest.raises(ValidationError):
+        OvsDpdkParameters.model_validate(option)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nvbench.generators.simulated import Device, SimulatedGenerator
+from nvbench.generators.devices import Device
+from nvbench.generators.simulated import SimulatedGenerator
 from nvbench.search import Answer, Goal, Limits, search
 from nvbench.tables import LimitedBy
 from nvbench.trial import Trial
