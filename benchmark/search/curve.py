@@ -18,7 +18,8 @@ SAME_LOAD = 1e-3
 SAME_NOISY_LOAD = 1e-2
 """Loads closer than this, as a share, say nothing of a slope; the second where trials differ by chance."""
 
-STEEPEST, FLATTEST = 20.0, 0.02
+STEEPEST, FLATTEST = 10.0, 0.05
+PAIRED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +65,18 @@ def root(points: Sequence[Point], loss_ratio: float, bottom_pps: float, *, noisy
     below = [point for point in loads if point.load_pps < first.load_pps and point.lost_pps > 0]
     neighbours = [] if noisy else [*reversed(below), *beyond[1:]]
     found = first.load_pps - first.excess(loss_ratio) / slope(first, next(iter(neighbours), None), loss_ratio)
-    lossless = max([bottom_pps, *(p.load_pps for p in loads if p.load_pps < first.load_pps and not p.lost_pps)])
+    lossless = max(bottom_pps, lossless_below(points, first.load_pps, noisy=noisy))
     return found if found > lossless else math.sqrt(lossless * first.load_pps)
+
+
+def lossless_below(points: Sequence[Point], load_pps: float, *, noisy: bool = False) -> float:
+    """The highest load below one at which nothing was lost, or most trials lost nothing; 0 where there is none.
+
+    A noisy device's knee is no nearer to it than that it could be told apart.
+    """
+    loads = _by_load(points, SAME_NOISY_LOAD if noisy else SAME_LOAD)
+    found = max((point.load_pps for point in loads if point.load_pps < load_pps and not point.lost_pps), default=0.0)
+    return found * (1 + SAME_NOISY_LOAD) if noisy and found * (1 + SAME_NOISY_LOAD) < load_pps else found
 
 
 def slope(first: Point, other: Point | None, loss_ratio: float) -> float:
@@ -74,6 +85,13 @@ def slope(first: Point, other: Point | None, loss_ratio: float) -> float:
         return 1 - loss_ratio
     found = (first.excess(loss_ratio) - other.excess(loss_ratio)) / (first.load_pps - other.load_pps)
     return min(STEEPEST, max(FLATTEST, found))
+
+
+def usual_slope(low: Sequence[Point], high: Sequence[Point], loss_ratio: float) -> float:
+    """The slope between trials at two loads: the median over all pairs, as a device with two speeds gives wild ones."""
+    if min(len(low), len(high)) < PAIRED:
+        return 1 - loss_ratio
+    return median(slope(first, other, loss_ratio) for first in low for other in high)
 
 
 def _by_load(points: Sequence[Point], same: float) -> list[Point]:

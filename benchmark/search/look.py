@@ -13,10 +13,11 @@ from nvbench.search.base import Goal, Limits
 from nvbench.search.curve import (
     Point,
     buffer_frames,
+    lossless_below,
     median_error,
     point,
     root,
-    slope,
+    usual_slope,
     usual_spread,
     warming_s,
 )
@@ -140,9 +141,14 @@ class Look:
                 break
         self.warmed_by = max(0.0, last.forwarded_pps / rates[0] - 1) if rates[0] else 0.0
 
+    def doubt(self) -> None:
+        """Take the device for one that varies: a trial did not do what others had shown."""
+        self.noise = max(ALIKE, self.noise)
+        self.buffer = 0.0
+
     def _vary(self, rates: Sequence[float]) -> None:
-        self.noise = max(ALIKE, usual_spread(rates))
-        self.buffer = 0.0  # what looked like one was chance
+        self.doubt()
+        self.noise = max(self.noise, usual_spread(rates))
 
     # -- the knee ----------------------------------------------------------------------------------------------
 
@@ -195,10 +201,10 @@ class Look:
             if self._samples >= SAMPLES[1]:
                 return median(knees) if knees else found
             self._samples += 1
-            reach = self._reach * (1 if self._samples % 2 else FAR_REACH)
+            reach = self._reach * (1 if self._samples % 2 else FAR_REACH) if knees else 0.0
             self._ledger.ask(found * (1 + reach), self._limits.short_s, AbortRule())
             knees = self._knees(goal, found)
-            found = max(self._limits.bottom_pps, median(knees)) if knees else self._estimate(goal)
+            found = median(knees) if knees else self._estimate(goal)
         return None
 
     @property
@@ -207,15 +213,16 @@ class Look:
         return max(2.5 * KNEE, 1.5 * self.noise)
 
     def _knees(self, goal: Goal, found: float) -> list[float]:
-        """Where each trial just above `found` would have met the goal; none where most of them lost nothing."""
+        """Where each trial just above `found` would have met the goal; none where most trials there lost nothing."""
         near = [p for p in self.points if -KNEE <= p.load_pps / found - 1 <= (1 + FAR_REACH) * self._reach]
-        if not near or median(p.lost_pps for p in near) == 0:
-            return []
         middle = found * (1 + self._reach * (1 + FAR_REACH) / 2)
         low, high = ([p for p in near if (p.load_pps < middle) is below] for below in (True, False))
-        enough = min(len(low), len(high)) >= 2
-        steepness = slope(_middle(low), _middle(high), goal.loss_ratio) if enough else 1 - goal.loss_ratio
-        return [p.load_pps - p.excess(goal.loss_ratio) / steepness for p in near]
+        if not near:
+            return []
+        steepness = usual_slope(low, high, goal.loss_ratio)
+        knees = [p.load_pps - p.excess(goal.loss_ratio) / steepness for p in near]
+        highest = max(p.load_pps for p in near)
+        return knees if median(knees) > lossless_below(self.points, highest, noisy=True) else []
 
     # -- points ------------------------------------------------------------------------------------------------
 
@@ -246,7 +253,3 @@ def _buffer(short: Trial, longer: Trial) -> float:
 
 def _alike(first: Trial, second: Trial) -> bool:
     return abs(first.forwarded_pps - second.forwarded_pps) <= ALIKE * second.forwarded_pps
-
-
-def _middle(points: Sequence[Point]) -> Point:
-    return Point(median(p.load_pps for p in points), median(p.lost_pps for p in points))

@@ -22,7 +22,10 @@ from nvbench.trial import Measure, Trial, Validity
 MARGIN = 0.2
 """Of the width: how far below the expected answer it is asked for."""
 
-ABOVE = 0.8
+NOISE_MARGIN = 0.5
+"""The same for a noisy device and a goal that allows loss."""
+
+ABOVE = 0.9
 """Of the width: how far above an answer has to fail."""
 
 LEAP = 0.25
@@ -99,7 +102,7 @@ class _Search:
 
     def _settle(self, quest: _Quest) -> None:
         """Bracket a goal by a full-length pass and a fail within its width."""
-        width, step = quest.goal.width, quest.goal.width / 2
+        step = quest.goal.width / 2
         load = self._first(quest)
         while not (quest.low and self._closed(quest)):
             if self._passes(quest, load):
@@ -111,32 +114,35 @@ class _Search:
                 return
             else:
                 load = self._lower(quest, load, step)
-            step = min(2 * step, LEAP) if not quest.low else max(step, width)
+            step = min(2 * step, LEAP)
 
     def _first(self, quest: _Quest) -> float:
         """Where the goal should just pass."""
-        self._adopt(quest)
         expected = self._expected(quest)
+        self._adopt(quest, math.inf if expected is None or not self._look.noise else expected)
         return self._ledger.top_pps if expected is None else self._within(expected)
 
     def _expected(self, quest: _Quest) -> float | None:
         found = self._look.knee(quest.goal) if self._look.saturated else None
-        if found is None:
-            return None
-        margin = MARGIN * quest.goal.width
-        if quest.goal.loss_ratio:
-            # A little more, so that this trial's loss can be what a goal without loss fails by just above its answer.
-            margin *= 1.1
-        return found * (1 - margin)
+        return None if found is None else found * (1 - self._margin(quest.goal))
+
+    def _margin(self, goal: Goal) -> float:
+        """How far below the load at which a goal is just met it is asked for, as a share."""
+        if not goal.loss_ratio:
+            return MARGIN * goal.width
+        # A little more, so that this trial's loss can be what a goal without loss fails by just above its answer; and
+        # of a noisy device more again, as a trial that may lose some takes long to fail.
+        return max(1.1 * MARGIN * goal.width, min(NOISE_MARGIN * goal.width, 0.8 * self._look.noise))
 
     def _within(self, load: float) -> float:
         return min(self._ledger.top_pps, max(self._limits.bottom_pps, load))
 
-    def _adopt(self, quest: _Quest) -> None:
-        """Take what full-length trials for other goals have shown already."""
+    def _adopt(self, quest: _Quest, highest: float) -> None:
+        """Take what full-length trials for other goals have shown already; a noisy device may have passed by luck."""
         goal = quest.goal
         for number, trial in enumerate(self._ledger.trials):
-            if goal.full(trial) and goal.trials == 1 and goal.passed(trial) and trial.intended_pps > quest.low:
+            decides = goal.full(trial) and goal.trials == 1 and goal.passed(trial)
+            if decides and quest.low < trial.intended_pps <= highest:
                 quest.passes, quest.at = [trial], number + 1
 
     def _closed(self, quest: _Quest) -> bool:
@@ -151,10 +157,9 @@ class _Search:
         return upper.intended_pps if upper else None
 
     def _upper(self, quest: _Quest) -> Trial | None:
-        """The trial that failed at the lowest load above the answer; a short one may have met a cold device before it."""
-        trials = [
-            t for n, t in enumerate(self._ledger.trials) if n >= quest.at or quest.goal.full(t) or not quest.passes
-        ]
+        """The trial that failed at the lowest load above the answer; a short one before may have met it cold."""
+        since = quest.at if quest.passes else 0
+        trials = [trial for n, trial in enumerate(self._ledger.trials) if n >= since or quest.goal.full(trial)]
         failed = [trial for trial in trials if trial.intended_pps > quest.low and quest.goal.failed(trial)]
         return min(failed, key=lambda trial: trial.intended_pps, default=None)
 
@@ -194,8 +199,13 @@ class _Search:
         last = fails[-1]
         if len(fails) > 1:
             return not _again(fails[-2], last)
+        if goal.loss_ratio:
+            if self._look.buffer or not self._short(goal, last.intended_pps, self._limits.short_s):
+                return False
+            self._look.doubt()
+            return True
         if last.elapsed_s > 2 * self._limits.short_s:
-            return goal.loss_ratio == 0  # a repeat ends as early as this did
+            return True  # a repeat ends as early as this did
         return self._short(goal, last.intended_pps, self._limits.short_s)
 
     def _short(self, goal: Goal, load: float, duration_s: float) -> bool:
