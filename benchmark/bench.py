@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from nvbench.endpoint import Port
 from nvbench.errors import DatapathError, NotReadyError
 from nvbench.generators import nvgen
 from nvbench.generators.base import Generator, Layout
-from nvbench.generators.devices import Device
+from nvbench.generators.devices import Device, LoadedDevice
 from nvbench.generators.simulated import SimulatedGenerator
 from nvbench.hosts import Host, LocalHost
 from nvbench.hosts.recording import RecordingHost
@@ -213,15 +214,13 @@ def _generator_memory_mb(parameters: Parameters, max_frame_bytes: int) -> int:
 
 
 def _simulated_rig(parameters: SimulatedParameters, seed: int) -> Rig:
-    device = Device(
-        capacity_pps=parameters.capacity_mpps * 1e6,
-        capacity_noise=parameters.capacity_noise,
-        background_loss=parameters.background_loss,
-        pause_probability=parameters.pause_probability,
+    told = parameters.model_dump(include=set(Device.__dataclass_fields__))
+    device = LoadedDevice(
+        Device(capacity_pps=parameters.capacity_mpps * 1e6, **told),
+        random.Random(seed),  # noqa: S311 - reproducible, not secret
     )
-    return Rig(
-        Simulated(None, parameters), SimulatedGenerator(device, seed), lambda: PollerWatch(LocalHost(), None, ())
-    )
+    generator = SimulatedGenerator(device, seed)
+    return Rig(Simulated(device, parameters), generator, lambda: PollerWatch(LocalHost(), None, ()))
 
 
 def reach(testbed: Testbed) -> dict[str, RecordingHost]:

@@ -14,6 +14,7 @@ from nvbench.datapaths import PARAMETERS, Parameters
 from nvbench.errors import UsageError
 from nvbench.faults import Fault, faults, refuse
 from nvbench.profile import Profile, Tests
+from nvbench.rfc2544 import Expected
 from nvbench.testbed import Testbed
 from nvbench.traffic import Direction, Traffic
 from nvbench.units import line_rate_pps
@@ -172,10 +173,12 @@ def expected_case_s(profile: Profile) -> float:
 
 def expectation(profile: Profile) -> dict[str, str]:
     """What each test of a case will probably do, in words, by its name."""
-    return {
-        test.name: ", ".join(f"{each.trials} of {each.seconds:g} s {each.purpose}" for each in test.expected())
-        for test in profile.tests.each()
-    }
+    return {test.name: ", ".join(_trials(each) for each in test.expected()) for test in profile.tests.each()}
+
+
+def _trials(expected: Expected) -> str:
+    length = f"of {expected.seconds:.3g} s" if expected.seconds else "very short ones"
+    return f"{expected.trials} {length} {expected.purpose}"
 
 
 def _mismatches(profile: Profile, testbed: Testbed) -> Iterator[str]:

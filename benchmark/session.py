@@ -179,14 +179,14 @@ class _OnCase:
             traffic = replace(
                 self.case.traffic, flows=addresses, vary=(FlowField.MAC_SRC,), direction=Direction.UNIDIRECTIONAL
             )
-            self.standing.load(traffic)  # now, so that the learning frames come before all is forgotten
+            self.standing.load(traffic)  # now: what it has the switch learn comes before all is forgotten
             return self._measurer("learning", "addresses", traffic=traffic)
 
-        return Addresses(
-            measure=measure,
-            learned=lambda: self.standing.rig.datapath.learned_addresses() or 0,
-            forget=lambda: self.standing.rig.datapath.forget_addresses(),  # noqa: PLW0108 - of the rig that there is then
-        )
+        def forget() -> None:
+            self.standing.rig.datapath.forget_addresses()
+            self.standing.rig.generator.learn()  # frames to an address that nobody has sent from go to every port
+
+        return Addresses(measure, lambda: self.standing.rig.datapath.learned_addresses() or 0, forget)
 
     def _measurer(
         self,
@@ -240,8 +240,12 @@ def describe_changes(plan: Plan) -> list[str]:
             f"host {switch}: a private ovsdb-server and ovs-vswitchd run from a folder of their own and end with the "
             "run; the system's Open vSwitch is not touched"
         )
+    if any(test.name == "reset" for test in plan.profile.tests.each()):
+        lines.append(f"host {switch}: that switch is killed and started again in the test `reset`")
     if testbed.virtual:
-        lines.append(f"host {switch}: dpdk-testpmd joins the ports while the generator's ceiling is measured")
+        lines.append(
+            f"host {switch}: dpdk-testpmd joins the ports while the generator's ceiling and floor are measured"
+        )
     for port in testbed.switch.ports:
         if port.pci:
             lines.append(f"host {switch}: port {port.pci} is used as it is bound")

@@ -38,6 +38,8 @@ class Device:
         drift_per_s: Relative change of its capacity with each second of traffic.
         slow_share: Share of its capacity that a slow trial lacks.
         slow_probability: Share of the trials that are slow.
+        address_table: MAC addresses that it can learn.
+        learning_pps: MAC addresses a second that it can learn.
         pause_probability: Share of the trials that the host disturbs.
         ceiling_pps: What the generator can send, per direction.
     """
@@ -56,6 +58,8 @@ class Device:
     drift_per_s: float = 0.0
     slow_share: float = 0.0
     slow_probability: float = 0.0
+    address_table: int = 0
+    learning_pps: float = math.inf
     pause_probability: float = 0.0
     ceiling_pps: float = 20e6
 
@@ -77,11 +81,14 @@ class LoadedDevice:
         device: The device.
         random: Where its variation comes from.
         warm_s: Seconds of traffic that it has seen.
+        addresses: MAC addresses that it knows.
     """
 
     device: Device
     random: random.Random
     warm_s: float = 0.0
+    addresses: int = 0
+    _away_s: float = 0.0
     _backlog: list[float] = field(default_factory=list)
     _second: int = -1
     _factor: float = 1.0
@@ -102,6 +109,10 @@ class LoadedDevice:
                 seconds = min(slice_s, remaining)
                 capacity_pps = self._capacity_pps() * trial_factor
                 found, backlog = self._slice(offered_pps, capacity_pps, seconds)
+                if self._away_s > 0:
+                    away = min(self._away_s, seconds)
+                    self._away_s -= away
+                    found = Slice(seconds, found.offered, max(found.lost, found.offered * away / seconds))
                 if lost + found.lost > allowed and not math.isinf(allowed):
                     share = min(1.0, (allowed + 1 - lost) / found.lost)
                     found = _part(found, min(1.0, math.ceil(share * seconds / POLL_S) * POLL_S / seconds))
@@ -113,6 +124,15 @@ class LoadedDevice:
                 lost += found.lost
                 remaining -= seconds
                 yield found
+
+    def crash(self, seconds: float) -> None:
+        """Forward nothing for so many seconds of traffic, and forget what was learned."""
+        self._away_s, self.addresses = seconds, 0
+
+    def learn(self, addresses: int, rate_pps: float) -> None:
+        """See frames from so many addresses, one after the other."""
+        learned = addresses * min(1.0, self.device.learning_pps / rate_pps)
+        self.addresses = min(self.device.address_table, self.addresses + int(learned))
 
     def _capacity_pps(self) -> float:
         device = self.device

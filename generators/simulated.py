@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Iterator
 from itertools import accumulate, pairwise
 
 from nvbench.generators import devices
 from nvbench.generators.base import Live, OnLive
-from nvbench.generators.devices import Device, Slice
-from nvbench.traffic import Traffic
+from nvbench.generators.devices import Device, LoadedDevice, Slice
+from nvbench.traffic import FlowField, Traffic
 from nvbench.trial import AbortRule, Counters, Latency, Pauses, Step, Timeline, Trial, Validity
 
 DETAIL_SLICES = 1000
@@ -23,11 +24,11 @@ class SimulatedGenerator:
     version = "simulated"
     simulated = True
 
-    def __init__(self, device: Device, seed: int) -> None:
+    def __init__(self, device: Device | LoadedDevice, seed: int) -> None:
         self.clock: dict[str, float] = {}
         self._random = random.Random(seed)  # noqa: S311 - reproducible, not secret
-        self._under_traffic = devices.LoadedDevice(device, self._random)
-        self._device = device
+        self._under_load = device if isinstance(device, LoadedDevice) else LoadedDevice(device, self._random)
+        self._device = self._under_load.device
         self._traffic = Traffic(64)
 
     def configure(self, traffic: Traffic) -> None:
@@ -52,15 +53,13 @@ class SimulatedGenerator:
         steps = [Step(load_pps, duration_s), *([then] if then else [])]
         total_s = sum(step.duration_s for step in steps)
         slice_s = max(FRAME_TIME_S, total_s / DETAIL_SLICES) if detail else devices.SLICE_S
-        slices = list(self._under_traffic.offer(steps, directions, abort, slice_s))
+        slices = list(self._offered(steps, abort, slice_s, on_live))
         elapsed = sum(each.seconds for each in slices)
         one = self._counters(slices, steps, elapsed, directions)
         paused = self._random.random() < self._device.pause_probability
         if paused:
             one = Counters(one.sent, one.late, received=max(0, one.received - one.sent // 1000 - 1))
         validity, reason = self._judge(one, paused)
-        if on_live is not None:
-            on_live(Live(elapsed, one))
         busy = one.sent - one.received > 0
         return Trial(
             intended_pps=load_pps,
@@ -78,9 +77,23 @@ class SimulatedGenerator:
             ipdv=Latency(((200, max(1, one.received - 1)),)) if detail and one.received > 1 else Latency(),
         )
 
+    def _offered(self, steps: list[Step], abort: AbortRule, slice_s: float, on_live: OnLive | None) -> Iterator[Slice]:
+        """The device's slices, told as they go by."""
+        directions = self._traffic.directions
+        elapsed = offered = lost = told = 0.0
+        for each in self._under_load.offer(steps, directions, abort, slice_s):
+            yield each
+            elapsed, offered, lost = elapsed + each.seconds, offered + each.offered, lost + each.lost
+            if on_live is not None and elapsed >= told:
+                told = elapsed + devices.POLL_S
+                on_live(Live(elapsed, Counters(sent=int(offered), received=int(offered) - int(lost))))
+                time.sleep(0)  # whoever was set off by that may have something to do to the device
+        if FlowField.MAC_SRC in self._traffic.vary:
+            self._under_load.learn(min(self._traffic.flows, int(offered)), steps[0].load_pps)
+
     def warm(self, seconds: float) -> None:
         """Let the device have seen so much traffic before the first trial."""
-        self._under_traffic.warm_s = seconds
+        self._under_load.warm_s = seconds
 
     def _counters(self, slices: list[Slice], steps: list[Step], elapsed: float, directions: int) -> Counters:
         asked, left = 0.0, elapsed

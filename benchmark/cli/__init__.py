@@ -17,6 +17,7 @@ COMMANDS = {
     "plan": "Show what a run would do; touches nothing.",
     "list": "List runs.",
     "show": "Show a run's results.",
+    "report": "Report on a run in the order of RFC 2544; draw it.",
     "export": "Write a run's tables as JSON, CSV or Parquet.",
     "profiles": "List the profiles and testbeds that come with nvbench.",
     "doctor": "Say whether the hosts of a testbed are ready; --fix mends.",

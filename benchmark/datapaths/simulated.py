@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from pydantic import Field
 
-from nvbench.datapaths.base import Parameters, Place, Reading
+from nvbench.datapaths.base import Parameters, Reading
 from nvbench.journal import Journal
 
 
@@ -17,17 +18,35 @@ class SimulatedParameters(Parameters):
     capacity_noise: float = Field(
         default=0.0, ge=0, lt=1, description="relative standard deviation of that from trial to trial"
     )
-    background_loss: float = Field(default=0.0, ge=0, lt=1, description="loss ratio at any load")
+    background_loss: float = Field(default=0.0, ge=0, le=1, description="loss ratio at any load")
+    buffer_frames: int = Field(default=0, ge=0, description="frames that wait where more come than it forwards")
+    cold_share: float = Field(default=0.0, ge=0, lt=1, description="share of its capacity that it lacks when cold")
+    stalls_per_s: float = Field(default=0.0, ge=0, description="how often it stops for a moment")
+    stall_s: float = Field(default=0.002, ge=0, le=1, description="how long such a moment is, in seconds")
+    restart_s: float = Field(default=0.5, ge=0, description="seconds that it needs to come back after its end")
+    address_table: int = Field(default=4096, ge=0, description="MAC addresses that it can learn")
+    learning_pps: float = Field(default=100_000.0, gt=0, description="MAC addresses a second that it can learn")
     pause_probability: float = Field(default=0.0, ge=0, le=1, description="share of trials that the host disturbs")
 
 
+class SimulatedDevice(Protocol):
+    """The device itself; the simulated generator sends through it."""
+
+    addresses: int
+
+    def crash(self, seconds: float) -> None:
+        """Forward nothing for so long."""
+
+
 class Simulated:
-    """Nothing to bring up: the simulated generator is the device too."""
+    """Nothing to bring up: the simulated generator drives the device."""
 
     version = "simulated"
+    restarts = True
 
-    def __init__(self, place: Place | None, parameters: SimulatedParameters) -> None:
-        """Neither matters: the simulated generator is given the parameters."""
+    def __init__(self, device: SimulatedDevice, parameters: SimulatedParameters) -> None:
+        self._device = device
+        self._parameters = parameters
 
     def up(self, journal: Journal) -> None:
         """See `Datapath.up`."""
@@ -42,6 +61,18 @@ class Simulated:
     def poller(self) -> int | None:
         """See `Datapath.poller`."""
         return None
+
+    def restart(self, down_s: float) -> None:
+        """See `Datapath.restart`; time is the device's own."""
+        self._device.crash(max(down_s, self._parameters.restart_s))
+
+    def learned_addresses(self) -> int | None:
+        """See `Datapath.learned_addresses`."""
+        return self._device.addresses
+
+    def forget_addresses(self) -> None:
+        """See `Datapath.forget_addresses`."""
+        self._device.addresses = 0
 
     def down(self) -> None:
         """See `Datapath.down`."""

@@ -163,6 +163,8 @@ def _row(scene: Scene, wanted: GoalWanted, answer: Answer, found: Outcome, warni
 
 
 def _verdict(answer: Answer) -> str:
+    if answer.carrier is None and not answer.nothing_passes:
+        return DISTURBED if answer.disturbed else "no load passed before the search ended"
     if answer.carrier is None:
-        return "nothing passes" if answer.nothing_passes else DISTURBED
+        return "nothing passes"
     return "at least this, disturbed above" if answer.disturbed else answer.limited_by

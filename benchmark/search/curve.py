@@ -18,7 +18,7 @@ SAME_LOAD = 1e-3
 SAME_NOISY_LOAD = 1e-2
 """Loads closer than this, as a share, say nothing of a slope; the second where trials differ by chance."""
 
-STEEPEST, FLATTEST = 10.0, 0.05
+STEEPEST, FLATTEST = 10.0, 0.002
 PAIRED = 3
 
 

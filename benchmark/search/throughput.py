@@ -10,14 +10,14 @@ Every trial ends as soon as it can no longer pass; invalid ones are repeated, an
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from nvbench.search.base import Answer, Goal, Limits, Outcome
 from nvbench.search.ledger import Ledger, SpentError
 from nvbench.search.look import Look
 from nvbench.tables import LimitedBy
-from nvbench.trial import Measure, Trial, Validity
+from nvbench.trial import Counters, Measure, Trial, Validity
 
 MARGIN = 0.2
 """Of the width: how far below the expected answer it is asked for."""
@@ -34,8 +34,11 @@ LEAP = 0.25
 RETRIES = 4
 """Further full-length trials at a load where the first lost by chance."""
 
-BACKGROUND = 1e-4
-"""Loss ratios below this, near capacity, are no overload."""
+NEAR = 4
+"""Widths between loads that are near each other."""
+
+BACKGROUND, BACKGROUND_STAYS = 1e-3, 0.3
+"""Highest ratio of a loss that may be there at any load, and the share of it that must be seen at a lower one."""
 
 
 def search(measure: Measure, goals: Sequence[Goal], limits: Limits) -> Outcome:
@@ -60,8 +63,9 @@ class _Quest:
     Attributes:
         passes: Full-length passes at the highest load that met the goal.
         at: Number of trials made when it did.
-        failed: Loads that missed the goal.
-        barred: Lowest load at which no trial was valid, and why.
+        barred: The trial at the lowest load at which none was valid.
+        nothing_passes: Whether even the bottom missed the goal.
+        background: Share of the frames that the device loses at any load, where that decides.
     """
 
     goal: Goal
@@ -69,7 +73,7 @@ class _Quest:
     at: int = 0
     barred: Trial | None = None
     nothing_passes: bool = False
-    warnings: list[str] = field(default_factory=list)
+    background: float = 0.0
 
     @property
     def low(self) -> float:
@@ -102,11 +106,11 @@ class _Search:
 
     def _settle(self, quest: _Quest) -> None:
         """Bracket a goal by a full-length pass and a fail within its width."""
-        step = quest.goal.width / 2
         load = self._first(quest)
+        step = quest.goal.width / (4 if self._look.noise else 2)
         while not (quest.low and self._closed(quest)):
             if self._passes(quest, load):
-                if load >= self._ledger.top_pps or self._refuted(quest):
+                if load >= self._ledger.top_pps or quest.background or self._refuted(quest):
                     return
                 load = self._higher(quest, step)
             elif load <= self._limits.bottom_pps:
@@ -240,31 +244,45 @@ class _Search:
 
     def _higher(self, quest: _Quest, step: float) -> float:
         """A load above the answer: where the device, looked at anew, should meet the goal."""
-        self._look.again()
-        expected = self._expected(quest) or math.inf
         edges = [edge for edge in (self._high(quest), self._barrier(quest)) if edge]
         edge = min(edges, default=math.inf)
-        if expected >= edge:
-            expected = (quest.low + edge) / 2
-        return self._within(max(expected, quest.low * (1 + step)))
+        if edge > quest.low * (1 + NEAR * quest.goal.width):
+            self._look.again()
+            expected = max(self._expected(quest) or math.inf, quest.low * (1 + step))
+            if expected < edge:
+                return self._within(expected)
+        return self._within((quest.low + edge) / 2)
 
     def _lower(self, quest: _Quest, load: float, step: float) -> float:
         """A load below one that failed."""
         if quest.low:
             return (quest.low + load) / 2
+        quest.background = self._background(quest.goal, load)
+        if quest.background:
+            frames = math.log(2) / quest.background  # so many pass in half of the cases
+            return self._within(min(load / 2, frames / quest.goal.final_s / self._limits.directions))
         expected = self._expected(quest) or load
         return self._within(min(expected, load * (1 - step)))
+
+    def _background(self, goal: Goal, load: float) -> float:
+        """The share of frames that the device loses at any load, if that is why none passes; else 0.
+
+        An overload's loss goes away with the load; what stays the same a few widths below is not one.
+        """
+        if goal.loss_ratio:
+            return 0.0
+        fails = [trial for trial in self._ledger.trials if goal.full(trial) and goal.failed(trial)]
+        here = [trial for trial in fails if trial.intended_pps == load]
+        above = [trial.loss_ratio for trial in fails if trial.intended_pps > load * (1 + NEAR / 2 * goal.width)]
+        stays = min(above, default=math.inf)
+        lost = sum((trial.total for trial in here), Counters()).loss_ratio
+        return lost if stays < BACKGROUND and lost > BACKGROUND_STAYS * stays else 0.0
 
     # -- answering ---------------------------------------------------------------------------------------------
 
     def _answer(self, quest: _Quest) -> Answer:
         upper = self._upper(quest)
         barred = quest.barred is not None and (upper is None or quest.barred.intended_pps < upper.intended_pps)
-        warnings = [*quest.warnings]
-        if barred and quest.barred:
-            warnings.append(f"no valid trial at {quest.barred.intended_pps:.0f} frames/s: {quest.barred.reason}")
-        if self._spent:
-            warnings.append(self._spent)
         return Answer(
             quest.goal,
             carriers=tuple(quest.passes),
@@ -272,8 +290,27 @@ class _Search:
             limited_by=self._limited_by(quest, upper, barred),
             nothing_passes=quest.nothing_passes,
             disturbed=barred,
-            warnings=tuple(warnings),
+            warnings=tuple(self._warnings(quest, barred)),
         )
+
+    def _warnings(self, quest: _Quest, barred: bool) -> Iterator[str]:
+        """What the reader of an answer has to know."""
+        look, goal = self._look, quest.goal
+        if barred and quest.barred:
+            yield f"no valid trial at {quest.barred.intended_pps:.0f} frames/s: {quest.barred.reason}"
+        if look.noise:
+            yield f"device is noisy: what it forwards varies by {100 * look.noise:.2g} % from trial to trial"
+        if look.warmed_by > goal.width:
+            yield f"device warmed up: it forwarded {100 * look.warmed_by:.2g} % more after the first seconds of traffic"
+        if look.buffer:
+            yield f"device holds about {look.buffer:.0f} frames: shorter trials would pass at higher loads"
+        if quest.background:
+            tolerant = f"a goal of {10 * quest.background:.1g} would tell its capacity"
+            yield f"background loss {quest.background:.2g}: no higher rate without loss is repeatable ({tolerant})"
+        if self._spent:
+            yield self._spent
+        elif quest.passes and not self._closed(quest):
+            yield "its bounds are further apart than was asked for"
 
     def _limited_by(self, quest: _Quest, upper: Trial | None, barred: bool) -> LimitedBy:
         if not quest.passes:

@@ -52,6 +52,11 @@ def test_the_forwarding_profile_has_seven_sizes_at_two_queue_counts() -> None:
         ("datapath.flow_set=normal", "ovs_dpdk-1q-64B-flow_set_normal"),
         ("datapath.mtu=9000", "ovs_dpdk-1q-64B-mtu9000"),
         ("datapath.ingress_policing_kbps=5e6", "ovs_dpdk-1q-64B-ingress_policing_kbps5000000"),
+        ("traffic.frame_bytes='imix:aaaaaaabbbbg'", "ovs_dpdk-1q-imix_a7b4g"),
+        (
+            f"traffic.frame_bytes='imix:{'ab' * 40}'",
+            "ovs_dpdk-1q-imix_abababababababababababababababababababab_50010c60",
+        ),
         ("datapath.mtu=1500", "ovs_dpdk-1q-64B"),  # a default, even if written, is left out
     ],
 )
@@ -95,12 +100,18 @@ def test_the_expected_time_is_that_of_its_trials() -> None:
     plan = planned(testbed="two-servers")
     assert plan.cases[0].expected_s == 8 * (1 + 2) + 2 * (60 + 2) + 1 * (120 + 2)
     assert plan.expected_s == 14 * plan.cases[0].expected_s + 2 * 5
-    assert expectation(plan) == (
-        "a case: 8 trials of 1 s that search, 2 of 60 s that confirm, 1 of 120 s for latency, "
-        "2 s after each; 2 set-ups of 5 s"
-    )
+    assert expectation(plan.profile) == {
+        "throughput": "8 of 1 s that search, 2 of 60 s that confirm",
+        "latency": "1 of 120 s for latency",
+    }
     assert planned(*SIMULATED, testbed="simulated").expected_s == 0
     assert planned(quick=True).expected_s < 300
+
+
+@pytest.mark.parametrize("profile", ["rfc2544-full", "10ge-quality"])
+def test_a_quick_look_takes_less_than_ten_minutes(profile: str) -> None:
+    plan = make_plan(load_profile(profile, quick=True), load_testbed("local"))
+    assert 60 < plan.expected_s < 8 * 60  # the rest is for trials that the host disturbs
 
 
 def test_virtual_links_need_a_bring_up_more_for_each_number_of_queues() -> None:
@@ -125,6 +136,7 @@ def test_the_command_prints_cases_changes_and_time(monkeypatch: pytest.MonkeyPat
     assert result.exit_code == 0, result.output
     assert "7 cases in 1 set-up; in each: throughput, latency" in result.output
     assert re.search(r"ovs_dpdk-1q-64B +14\.88 Mpps +6 s", result.output)
+    assert "  latency: 1 of 1 s for latency" in result.output
     assert "host local: starts a switch" in result.output
     assert "Expected time: " in result.output
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from nvbench.errors import UsageError
 from nvbench.profile import Profile, load_profile, packaged_profiles, read_profile
+from nvbench.rfc2544 import TESTS
 from nvbench.traffic import FlowField
 
 SMALL = """\
@@ -35,9 +36,18 @@ def small(*overrides: str) -> Profile:
 
 
 def test_packaged_profiles_are_named_after_their_files_and_described() -> None:
+    assert set(packaged_profiles()) == {"10ge-forwarding", "10ge-quality", "rfc2544-full"}
     for name, description in packaged_profiles().items():
         assert load_profile(name).name == name
         assert description
+
+
+def test_the_full_profile_makes_every_test_at_the_durations_of_the_rfc() -> None:
+    profile = load_profile("rfc2544-full")
+    assert [test.name for test in profile.tests.each()] == [test.name for test in TESTS]
+    assert profile.tests.throughput.final_s == profile.tests.frame_loss.duration_s == 60
+    assert profile.tests.latency.repeats == 20
+    assert profile.tests.back_to_back.repeats == 50
 
 
 def test_the_forwarding_profile_is_rfc_2544s() -> None:
@@ -61,7 +71,8 @@ def test_resolved_is_json_with_defaults_filled_in() -> None:
     resolved = json.loads(json.dumps(small("datapath.queues=[1,2]").resolved()))
     assert resolved["datapath"] == {"kind": ["ovs_dpdk"], "queues": [1, 2]}
     assert resolved["traffic"]["vary"] == [["udp_src"]]
-    assert resolved["tests"]["throughput"]["goal_loss_ratio"] == 0.0
+    assert resolved["tests"]["throughput"]["goals"] == [{"loss_ratio": 0.0, "strictness": "rfc2544"}]
+    assert resolved["tests"]["latency"] is None
     assert resolved["seed"] == 1
 
 
@@ -94,7 +105,9 @@ traffic:
 datapath:
   kind: ovs_dpkd
 tests:
-  throughput: {final: 2, goal_loss_ratio: 2}
+  throughput:
+    final: 2
+    goals: [{loss_ratio: 2}]
 generator: nvgne
 quick:
   drain_s: -1
@@ -107,10 +120,10 @@ quick:
         "f.yaml:5: traffic.direction: must be one of unidirectional, bidirectional; not 'bidirektional' "
         "(did you mean `bidirectional`?)",
         "f.yaml:7: datapath.kind: no datapath is called 'ovs_dpkd' (did you mean `ovs_dpdk`?)",
-        "f.yaml:9: tests.throughput.final: unknown key (did you mean `final_s`?)",
-        "f.yaml:9: tests.throughput.goal_loss_ratio: must be below 1.0, not 2",
-        "f.yaml:10: generator: must be one of nvgen, simulated; not 'nvgne' (did you mean `nvgen`?)",
-        "f.yaml:12: drain_s: must be at least 0.0, not -1",
+        "f.yaml:10: tests.throughput.final: unknown key (did you mean `final_s`?)",
+        "f.yaml:11: tests.throughput.goals.0.loss_ratio: must be below 1.0, not 2",
+        "f.yaml:12: generator: must be one of nvgen, simulated; not 'nvgne' (did you mean `nvgen`?)",
+        "f.yaml:14: drain_s: must be at least 0.0, not -1",
     ]
 
 
@@ -121,7 +134,27 @@ quick:
         ("tests.throughput.final_s=long", "must be a number, not 'long'"),
         ("tests.throughput.final_s=0", "must be above 0.0, not 0"),
         ("tests.throughput.width=0.9", "must be at most 0.5, not 0.9"),
-        ("tests.latency.load=1.5", "must be at most 1.0, not 1.5"),
+        (
+            "tests.throughput.goals=[{loss_ratio: 0.1}, {loss_ratio: 0.1}]",
+            "asks for the loss ratio 0.1 twice (one goal a loss ratio)",
+        ),
+        ("tests.throughput.goals=[{loss_ratio: 0, strictness: rfc2545}]", "(did you mean `rfc2544`?)"),
+        (
+            "tests.throughput={min_load: 0.5, max_load: 0.4}",
+            "max_load: must be above min_load, 0.5, not 0.4 (there is nothing between them)",
+        ),
+        (
+            "tests.throughput={final_s: 60, budget_s: 30}",
+            "budget_s: is less than one full-length trial, final_s, of 60 s",
+        ),
+        ("tests={throughput: {}, latency: {loads: 1.5}}", "must be at most 1.0, not 1.5"),
+        ("tests={throughput: {}, latency: {loads: [0.5, 0.5]}}", "lists 0.5 twice"),
+        ("tests={frame_loss: {step: 0.2}}", "must be at most 0.1, not 0.2"),
+        ("tests={fram_loss: {}}", "unknown key (did you mean `frame_loss`?)"),
+        ("traffic.frame_bytes='imix:'", "a genome has 1 to 1024 letters, this one has 0"),
+        ("traffic.frame_bytes=[64, 'imix:aaz']", "f=1280, g=1518, h=2112, i=9000)"),
+        ("traffic.frame_bytes=mix", "must be a whole number, not 'mix'"),
+        ("traffic.frame_bytes='imix:ai'", "carries an IP packet of 8982, the MTU is 1500 (raise datapath.mtu to 8982)"),
         ("traffic.frame_bytes=63", "must be at least 64, not 63"),
         ("traffic.frame_bytes=true", "must be a whole number, not true"),
         ("traffic.frame_bytes=[]", "needs 1 or more entries, has 0"),
@@ -165,9 +198,30 @@ def test_an_option_must_be_one_of_every_swept_kind() -> None:
     )
 
 
-def test_latency_needs_a_throughput_to_be_a_share_of() -> None:
-    (told,) = refused(SMALL, "tests={latency: {}}")
-    assert told.endswith("which is not searched (add tests.throughput)")
+@pytest.mark.parametrize("test", ["latency", "recovery", "reset", "soak"])
+def test_a_share_of_the_throughput_needs_a_throughput(test: str) -> None:
+    (told,) = refused(SMALL, f"tests={{{test}: {{}}}}")
+    assert told.endswith(
+        f"tests.{test}: its load is a share of the throughput found, which is not searched (add tests.throughput)"
+    )
+
+
+def test_other_tests_stand_alone_and_so_does_a_probe() -> None:
+    assert [test.name for test in small("tests={mrr: {}, frame_loss: {}}").tests.each()] == ["frame_loss", "mrr"]
+    assert [test.name for test in small("tests={latency: {loads: 0}}").tests.each()] == ["latency"]
+
+
+def test_there_is_a_key_for_each_test() -> None:
+    everything = small(f"tests={{{', '.join(f'{test.name}: {{}}' for test in TESTS)}}}")
+    assert [type(test) for test in everything.tests.each()] == list(TESTS)
+
+
+def test_frame_sizes_may_be_mixed() -> None:
+    profile = small("traffic.frame_bytes=[64, 'imix:aaaaaaabbbbg']")
+    plain, mixed = profile.traffic.each()
+    assert (plain.imix, mixed.imix) == ("", "aaaaaaabbbbg")
+    assert mixed.average_frame_bytes == (7 * 64 + 4 * 128 + 1518) / 12
+    assert json.loads(json.dumps(profile.resolved()))["traffic"]["frame_bytes"] == [64, "imix:aaaaaaabbbbg"]
 
 
 def test_a_tag_leaves_less_room_for_the_packet() -> None:

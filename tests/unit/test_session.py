@@ -1,17 +1,23 @@
 """The conductor, on a simulated device: what it stores, and what it holds against a trial."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
 
 import nvbench
-from nvbench.bench import bench
+from nvbench.bench import Rig, bench
 from nvbench.collectors import Absence
+from nvbench.errors import DatapathError
+from nvbench.generators.base import Live
+from nvbench.measurer import Measurer, Restart, StandingRig, held_against
 from nvbench.plan import make_plan
 from nvbench.profile import load_profile
-from nvbench.session import Session, held_against
+from nvbench.session import Session
 from nvbench.store import RunHeader, RunWriter
+from nvbench.tables import Subject
 from nvbench.testbed import load_testbed
+from nvbench.traffic import Traffic
 from nvbench.trial import AbortRule, Counters, Trial, Validity
 
 SIMULATED = ("datapath.kind=simulated", "generator=simulated", "datapath.queues=1")
@@ -24,9 +30,12 @@ class Silent:
     def result(self, row): ...
 
 
-def run(tmp_path, *overrides):
-    plan = make_plan(load_profile("10ge-forwarding", (*SIMULATED, *overrides), True), load_testbed("simulated"))
-    with bench(plan.testbed) as held, RunWriter.create(tmp_path, RunHeader("p", "simulated")) as store:
+def run(tmp_path, *overrides, profile="10ge-forwarding"):
+    plan = make_plan(load_profile(profile, (*SIMULATED, *overrides), True), load_testbed("simulated"))
+    with (
+        bench(plan.testbed) as held,
+        RunWriter.create(tmp_path, RunHeader("p", "simulated", plan.profile.resolved())) as store,
+    ):
         Session(plan, held, store, Silent()).run()
     return nvbench.open_results(store.path)
 
@@ -53,9 +62,30 @@ def test_each_case_gets_its_answers_and_each_answer_its_trials(tmp_path):
     assert len(trials) == sum(row["trials"] for row in rows)
 
 
-def test_a_device_that_passes_nothing_is_a_result(tmp_path):
-    rows = run(tmp_path, "traffic.frame_bytes=64", "datapath.background_loss=0.1").results().to_pylist()
-    assert [(row["test"], row["rate_pps"], row["verdict"]) for row in rows] == [("throughput", 0.0, "nothing passes")]
+def test_a_device_that_passes_nothing_is_a_result_of_every_test(tmp_path):
+    rows = run(tmp_path, "traffic.frame_bytes=64", "datapath.capacity_mpps=1e-12").results().to_pylist()
+    assert [(row["test"], row["rate_pps"], row["verdict"]) for row in rows] == [
+        ("throughput", 0.0, "nothing passes"),
+        ("latency", None, "not possible here: no throughput to take a share of was found"),
+    ]
+
+
+@pytest.mark.parametrize("profile", ["rfc2544-full", "10ge-quality"])
+def test_every_test_of_a_profile_has_a_result_in_every_case(tmp_path, profile):
+    results = run(tmp_path, profile=profile)
+    rows = results.results().to_pylist()
+    asked = {test for test, section in results.runs[0].record["profile"]["tests"].items() if section is not None}
+    for case in {row["case_id"] for row in rows}:
+        assert {row["test"] for row in rows if row["case_id"] == case} == asked
+    assert all(row["verdict"] and row["line_rate_pps"] for row in rows)
+
+
+def test_mixed_sizes_are_a_case_with_their_mean(tmp_path):
+    row = run(tmp_path, "traffic.frame_bytes=imix:aag").results().to_pylist()[0]
+    mean = (64 + 64 + 1518) / 3
+    assert (row["imix"], row["frame_bytes"], row["case_id"]) == ("aag", 549, "simulated-1q-imix_a2g")
+    assert row["line_rate_pps"] == pytest.approx(10e9 / 8 / (mean + 20))
+    assert row["rate_bps_l1"] == pytest.approx(row["rate_pps"] * 8 * (mean + 20))
 
 
 def test_disturbed_trials_are_stored_and_not_believed(tmp_path):
@@ -96,5 +126,96 @@ def test_a_generator_that_misses_a_load_far_below_its_ceiling_was_disturbed():
     assert held_against(missed, Absence(), AbortRule(0)).validity is Validity.UNDERSENT
 
 
+def test_more_frames_than_were_sent_cannot_be_this_devices():
+    trial = held_against(lossy(-5), Absence(), AbortRule(0))
+    assert trial.validity is Validity.FOREIGN
+    assert trial.reason == "1000005 frames came back of 1000000 sent"
+
+
 def test_a_trial_without_loss_needs_no_excuse():
     assert held_against(lossy(0), Absence(waited_s=0.5), AbortRule(0)).valid
+
+
+# -- a restart in the midst of a trial -----------------------------------------------------------------------------
+
+
+class Datapath:
+    """Counts what is done to it."""
+
+    version = "fake"
+    restarts = True
+
+    def __init__(self, does_not_start: bool = False) -> None:
+        self.does_not_start, self.restarted, self.watched = does_not_start, [], 0
+
+    def restart(self, down_s):
+        self.restarted.append(down_s)
+        if self.does_not_start:
+            raise DatapathError("the switch does not start")
+
+    def readings(self):
+        if self.does_not_start:
+            raise DatapathError("the switch has gone")
+        return ()
+
+    def watch(self):
+        self.watched += 1
+        return self
+
+
+class Generator:
+    """Reports live ten times a second, and waits for nobody."""
+
+    name = version = "fake"
+    simulated = True
+
+    def __init__(self) -> None:
+        self.loaded: list[Traffic] = []
+
+    def configure(self, traffic):
+        self.loaded.append(traffic)
+
+    def learn(self): ...
+
+    def trial(self, load_pps, duration_s, abort, on_live=None, *, then=None, detail=False):
+        for tenth in range(round(duration_s * 10)):
+            on_live(Live(tenth / 10, Counters()))
+        return replace(lossy(0), intended_pps=load_pps)
+
+
+def restarting(tmp_path, datapath, at_s=0.5):
+    """A trial of 1 s in which a datapath is restarted; and the generator that made it."""
+    generator = Generator()
+
+    def bring_up():
+        return nullcontext(Rig(datapath, generator, datapath.watch))
+
+    with RunWriter.create(tmp_path, RunHeader("p", "t")) as store, StandingRig(bring_up) as standing:
+        subject = Subject("c", "reset", "fake", "fake", 64)
+        measurer = Measurer(standing, store, Silent(), subject, "restart", Traffic(64), restart=Restart(at_s, 2.0))
+        trials = [measurer(1e6, 1.0, AbortRule(), detail=True) for _ in range(2)]
+        standing.renew()
+        standing.load(Traffic(64))
+    return trials, generator
+
+
+def test_the_program_is_restarted_while_traffic_flows_and_watched_anew(tmp_path):
+    datapath = Datapath()
+    trials, generator = restarting(tmp_path, datapath)
+    assert [trial.validity for trial in trials] == [Validity.VALID] * 2
+    assert datapath.restarted == [2.0, 2.0]
+    assert datapath.watched == 4  # two rigs came up, and two programs were started
+    assert len(generator.loaded) == 3  # a switch that was started anew has learned nothing
+
+
+def test_a_program_that_does_not_start_again_is_told_by_the_trial(tmp_path):
+    trials, _ = restarting(tmp_path, Datapath(does_not_start=True))
+    assert trials[0].validity is Validity.GONE
+    assert trials[0].reason == "the switch does not start"
+
+
+def test_a_trial_that_ends_before_the_restart_shows_nothing(tmp_path):
+    datapath = Datapath()
+    trials, _ = restarting(tmp_path, datapath, at_s=5.0)
+    assert not trials[0].valid
+    assert datapath.restarted == []

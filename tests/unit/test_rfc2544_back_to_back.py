@@ -1,0 +1,84 @@
+"""Back-to-back frames: the longest burst without loss is B x / (x - C), found in few trials."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nvbench.generators.devices import Device
+from nvbench.rfc2544.back_to_back import (
+    BackToBackTest,
+    back_to_back,
+    buffer_time_us,
+    corrected_buffer_time_us,
+)
+from nvbench.trial import Validity
+from tests.unit.test_rfc2544_scene import LINE_PPS, only, scene, scripted, sent
+
+
+def bursts(device: Device, repeats: int = 3, width: float = 0.01, rate_pps: float = LINE_PPS):
+    return back_to_back(scene(device).measurer("back_to_back", ""), rate_pps, 2.0, width, repeats)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 1_000_000), st.floats(0.05, 0.95))
+def test_the_longest_burst_is_found_whatever_buffer_and_capacity(buffer_frames, share):
+    truth = buffer_frames / (1 - share)
+    found = bursts(Device(capacity_pps=share * LINE_PPS, buffer_frames=buffer_frames))
+    if truth > 2 * LINE_PPS:
+        assert found.at_least
+    else:
+        frame = 2 / (1 - share)  # the simulated device counts no parts of frames: so many more cost one
+        assert found.longest == pytest.approx([truth] * 3, rel=0.011, abs=frame)
+        assert all(trial.loss_ratio == 0 for trial in found.carriers)
+        assert len(found.trials) <= 24
+
+
+def test_few_trials_are_needed_once_the_length_is_known():
+    device = Device(capacity_pps=7e6, buffer_frames=4096)
+    assert len(bursts(device, repeats=50).trials) - len(bursts(device, repeats=1).trials) <= 2.2 * 49
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000))
+def test_a_device_that_varies_has_a_spread(seed):
+    device = Device(capacity_pps=7e6, capacity_noise=0.01, buffer_frames=4096)
+    row = only(BackToBackTest(repeats=10).rows(scene(device, throughput_pps=6.9e6)))
+    assert row.burst_frames == pytest.approx(4096 / 0.3, rel=0.05)
+    assert row.value_min < row.value_mean < row.value_max
+    assert row.value_stdev > 0
+
+
+def test_a_device_that_never_loses_is_told_as_at_least():
+    row = only(BackToBackTest().rows(scene(Device(capacity_pps=20e6), throughput_pps=LINE_PPS)))
+    assert row.verdict == "at least this: nothing lost in 2 s"
+    assert (row.burst_frames, row.trials, row.buffer_time_us) == (2 * LINE_PPS, 1, 2e6)
+    assert row.corrected_buffer_time_us is None
+
+
+def test_a_device_that_passes_nothing_has_a_burst_of_nothing():
+    row = only(BackToBackTest(repeats=2).rows(scene(Device(capacity_pps=1e-9))))
+    assert (row.burst_frames, row.verdict) == (0, "not one frame passes")
+
+
+def test_buffer_times_are_those_of_rfc_9004():
+    # RFC 9004 section 6.4: 26000 frames at 14.88 Mpps, of which the device forwards 12 Mpps
+    assert buffer_time_us(26_000, 14.88e6) == pytest.approx(1747.3, abs=0.1)
+    assert corrected_buffer_time_us(26_000, 14.88e6, 12e6) == pytest.approx(1747.3 * 0.19355, abs=0.1)
+    row = only(BackToBackTest(repeats=2).rows(scene(Device(capacity_pps=5e6, buffer_frames=1000), throughput_pps=5e6)))
+    assert row.corrected_buffer_time_us == pytest.approx(1000 / LINE_PPS * 1e6, rel=0.01)  # 1000 frames of line rate
+
+
+def test_a_burst_below_line_rate_is_sent_at_what_the_generator_holds_and_that_is_said():
+    device = Device(capacity_pps=2e6, buffer_frames=500, ceiling_pps=5e6)
+    for known in ({}, {"ceiling_pps": 5e6}):
+        row = only(BackToBackTest(repeats=1).rows(scene(device, **known)))
+        assert row.rate_pps == pytest.approx(4.75e6, rel=0.01)
+        assert row.burst_frames == pytest.approx(500 / (1 - 2 / 4.75), rel=0.02)
+        assert "bursts were sent at 4.75 Mpps, which the generator holds, not at 10 Mpps" in row.warnings[0]
+
+
+def test_disturbed_bursts_are_no_loss():
+    row = only(BackToBackTest(repeats=5).rows(scripted(sent(100, 50, Validity.STALLED))))
+    assert row.verdict == "too disturbed for an answer"
+    assert (row.burst_frames, row.trials, row.invalid_trials) == (None, 4, 4)
+    assert "0 of 5 repeats undisturbed" in row.warnings[0]
