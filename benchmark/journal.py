@@ -114,19 +114,20 @@ class StopDaemon:
             host.run(["kill", f"-{signal}", pid], check=False)
             deadline = time.monotonic() + patience_s
             while time.monotonic() < deadline:
-                if _ended(host, pid):
+                if ended(host, pid):
                     return
                 time.sleep(0.02)
 
 
-def _ended(host: Host, pid: str) -> bool:
-    """Whether a process is through with its end.
+def ended(host: Host, pid: int | str) -> bool:
+    """Whether a process is through with its end, and its memory free.
 
-    A command line that is empty already does not tell: the memory goes after it, and hugepages taken back while they
-    are being freed stay in the kernel's pool.
+    A command line that is empty already does not tell: hugepages taken back while they are being freed stay in the
+    kernel's pool. A first thread that is a zombie does not either: others may still hold memory and files; their
+    number is the 18th field after the name.
     """
-    state = (host.read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
-    return not state or state[0] in "ZX"
+    stat = (host.read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
+    return not stat or (stat[0] in "ZX" and int(stat[17]) <= 1)
 
 
 _KINDS: dict[str, Callable[..., Undo]] = {kind.kind: kind for kind in (Restore, Remove, RemoveLink, StopDaemon)}

@@ -23,7 +23,7 @@ from nvbench.datapaths.ovs_output import (
 from nvbench.errors import CommandError, DatapathError, NotReadyError
 from nvbench.fingerprint import threads
 from nvbench.hosts import Completed
-from nvbench.journal import Journal, Remove, RemoveLink, StopDaemon
+from nvbench.journal import Journal, Remove, RemoveLink, StopDaemon, ended
 
 __all__ = ["OvsDpdk", "OvsDpdkParameters"]
 
@@ -306,9 +306,7 @@ class OvsDpdk:
         """A process that is being killed still holds its pidfile and the hugepages that its successor needs."""
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            stat = (self._place.host.read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
-            # Its first thread is through before the others are: they are counted in the 18th field after the name.
-            if not stat or (stat[0] in "ZX" and int(stat[17]) <= 1):
+            if ended(self._place.host, pid):
                 return
             time.sleep(0.005)
         raise DatapathError(f"the switch, process {pid}, does not end", place="ovs_dpdk")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from nvbench.search.base import Limits
 from nvbench.trial import AbortRule, Measure, Trial, Validity
 
+BARRED_LOADS = 10
+"""Loads in a row at which every trial was disturbed, before it is taken that all would be."""
+
 
 class SpentError(Exception):
-    """Nothing more can be asked: the number of trials or the seconds are used up."""
+    """Nothing more can be asked: trials or seconds are used up, or the bench disturbs them all."""
 
 
 class Ledger:
@@ -25,6 +28,7 @@ class Ledger:
         self._measure = measure
         self._limits = limits
         self._seconds = 0.0
+        self._barred = 0
 
     def affords(self, duration_s: float, trials: int = 1) -> bool:
         """Whether so many more trials of that length are within the budget."""
@@ -42,7 +46,7 @@ class Ledger:
             patient: Repeat it as often as the limits allow; else a third of that.
 
         Raises:
-            SpentError: It would not fit into the budget any more.
+            SpentError: It would not fit into the budget any more, or trials are disturbed at whatever load.
         """
         repeats = self._limits.repeat_invalid if patient else self._limits.repeat_invalid // 3
         load_pps = min(load_pps, self.top_pps)
@@ -52,6 +56,9 @@ class Ledger:
             if trial.valid or (trial.validity is Validity.UNDERSENT and undersent):
                 break  # a generator that fails twice to send a load cannot
             undersent = trial.validity is Validity.UNDERSENT
+        self._barred = 0 if trial.valid or undersent else self._barred + 1
+        if self._barred >= BARRED_LOADS:
+            raise SpentError(f"the search ended: no trial was valid at {BARRED_LOADS} loads in a row: {trial.reason}")
         return trial
 
     def sendable(self, trial: Trial) -> None:

@@ -6,6 +6,7 @@ without memory; where they differ, a third tells a buffer (the first comes again
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import median
 
@@ -94,8 +95,8 @@ class Look:
     def _flooded(self, duration_s: float) -> Trial | None:
         """An overload; None where all of it came back, which makes its load the top."""
         trial = self._ledger.ask(self._load, duration_s, AbortRule())
-        if trial.total.lost + trial.total.refused == 0 and trial.total.offered:
-            if trial.validity is Validity.UNDERSENT:
+        if trial.total.lost + trial.total.refused == 0:
+            if trial.validity is Validity.UNDERSENT and trial.total.offered:
                 self._ledger.sendable(trial)
             return None
         self.saturated = True
@@ -155,6 +156,8 @@ class Look:
 
     def knee(self, goal: Goal) -> float | None:
         """The load at which a goal is just met, seen by short trials near it; None where nothing was lost."""
+        if not self.points and self._reference:
+            return self._reference.forwarded_pps  # disturbed, but where to begin
         for _ in range(KNEE_TRIALS):
             if self.noise:
                 return self._sampled(goal)
@@ -255,5 +258,5 @@ def _buffer(short: Trial, longer: Trial) -> float:
 def _alike(first: Trial, second: Trial) -> bool:
     """Whether two trials say the same, but for the chance that is in counting few lost frames."""
     lost = first.total.lost + second.total.lost if first.loss_ratio < FEW_LOST else 0
-    counted = 4 * lost**0.5 / min(first.elapsed_s, second.elapsed_s) / len(second.directions)
+    counted = 4.0 * math.sqrt(lost) / min(first.elapsed_s, second.elapsed_s) / len(second.directions)
     return abs(first.forwarded_pps - second.forwarded_pps) <= max(ALIKE * second.forwarded_pps, counted)

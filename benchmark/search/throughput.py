@@ -96,11 +96,35 @@ class _Search:
     def run(self) -> Outcome:
         try:
             self._look.overload()
-            for quest in sorted(self._quests, key=lambda quest: -quest.goal.loss_ratio):
+            for quest in self._order():
                 self._settle(quest)
+            while again := next(filter(self._contradicted, self._quests), None):
+                again.passes = []
+                self._settle(again)
         except SpentError as spent:
             self._spent = str(spent)
+            for quest in self._quests:
+                self._keep(quest)
         return Outcome(tuple(self._answer(quest) for quest in self._quests), tuple(self._ledger.trials))
+
+    def _order(self) -> list[_Quest]:
+        """Most loss first; but least loss first where the budget does not reach for all, as such a pass serves all."""
+        enough = self._ledger.affords(sum(quest.goal.final_s for quest in self._quests))
+        return sorted(self._quests, key=lambda quest: quest.goal.loss_ratio, reverse=enough)
+
+    def _contradicted(self, quest: _Quest) -> bool:
+        """Whether a full-length trial at no more than the answer's load has failed since."""
+        goal, later = quest.goal, self._ledger.trials[quest.at :]
+        return any(t.intended_pps <= quest.low and goal.full(t) and goal.failed(t) for t in later)
+
+    def _keep(self, quest: _Quest) -> None:
+        """What can still be said when all is spent: a contradicted answer cannot, another goal's pass can."""
+        if self._contradicted(quest):
+            quest.passes = []
+        if not quest.passes:
+            self._adopt(quest, math.inf)
+        if self._contradicted(quest):
+            quest.passes = []
 
     # -- settling a goal ---------------------------------------------------------------------------------------
 
@@ -114,7 +138,9 @@ class _Search:
                     return
                 load = self._higher(quest, step)
             elif load <= self._limits.bottom_pps:
-                quest.nothing_passes = not (quest.barred and quest.barred.intended_pps <= load)
+                quest.nothing_passes = any(
+                    quest.goal.failed(trial) for trial in self._ledger.trials if trial.intended_pps <= load
+                )
                 return
             else:
                 load = self._lower(quest, load, step)
