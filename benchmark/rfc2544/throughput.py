@@ -77,7 +77,7 @@ class ThroughputTest(Section):
     width: float = Field(default=0.005, ge=1e-5, le=0.5)
     min_load: float = Field(default=0.001, gt=0, lt=1)
     max_load: float = Field(default=1.0, gt=0, le=1)
-    max_trials: int = Field(default=60, ge=3, le=10_000)
+    max_trials: int = Field(default=200, ge=3, le=10_000)
     budget_s: float | None = Field(default=None, gt=0, le=10_000_000)
 
     @field_validator("max_load")

@@ -16,7 +16,7 @@ from nvbench.trial import Trial
 
 SAME_LOAD = 1e-3
 SAME_NOISY_LOAD = 1e-2
-"""Loads closer than this, as a share, say nothing of a slope; the second where trials differ by chance."""
+"""Loads closer than this, as a share, say nothing of a slope; the second where trials differ much by chance."""
 
 STEEPEST, FLATTEST = 10.0, 0.002
 PAIRED = 3
@@ -47,36 +47,33 @@ def point(trial: Trial, buffer_frames: float, final_s: float) -> Point:
     return Point(trial.offered_pps, lost / trial.elapsed_s if trial.elapsed_s else 0.0, trial.elapsed_s)
 
 
-def root(points: Sequence[Point], loss_ratio: float, bottom_pps: float, *, noisy: bool = False) -> float | None:
+def root(points: Sequence[Point], loss_ratio: float, bottom_pps: float, noise: float = 0.0) -> float | None:
     """The load at which a goal is just met; None where no load lost more than it allows.
 
     Args:
         points: What trials said.
         loss_ratio: The goal's.
         bottom_pps: The lowest load of interest; taken to lose nothing.
-        noisy: Whether trials differ by chance: then no slope is seen between neighbours, and most trials at about the
-            same load have to agree.
+        noise: By how much trials differ by chance, as a share. Where they do, no slope is seen between neighbours, and
+            most trials at about the same load have to agree.
     """
-    loads = _by_load(points, SAME_NOISY_LOAD if noisy else SAME_LOAD)
+    loads = _by_load(points, noise)
     beyond = [point for point in loads if point.excess(loss_ratio) > 0]
     if not beyond:
         return None
     first = beyond[0]
     below = [point for point in loads if point.load_pps < first.load_pps and point.lost_pps > 0]
-    neighbours = [] if noisy else [*reversed(below), *beyond[1:]]
+    neighbours = [] if noise else [*reversed(below), *beyond[1:]]
     found = first.load_pps - first.excess(loss_ratio) / slope(first, next(iter(neighbours), None), loss_ratio)
-    lossless = max(bottom_pps, lossless_below(points, first.load_pps, noisy=noisy))
-    return found if found > lossless else math.sqrt(lossless * first.load_pps)
+    lossless = max(bottom_pps, lossless_below(points, first.load_pps, noise))
+    # Nearer to it than chance reaches, the slope may as well be steeper and the knee further up.
+    return found if found > lossless * (1 + 2 * noise) else math.sqrt(lossless * first.load_pps)
 
 
-def lossless_below(points: Sequence[Point], load_pps: float, *, noisy: bool = False) -> float:
-    """The highest load below one at which nothing was lost, or most trials lost nothing; 0 where there is none.
-
-    A noisy device's knee is no nearer to it than that it could be told apart.
-    """
-    loads = _by_load(points, SAME_NOISY_LOAD if noisy else SAME_LOAD)
-    found = max((point.load_pps for point in loads if point.load_pps < load_pps and not point.lost_pps), default=0.0)
-    return found * (1 + SAME_NOISY_LOAD) if noisy and found * (1 + SAME_NOISY_LOAD) < load_pps else found
+def lossless_below(points: Sequence[Point], load_pps: float, noise: float = 0.0) -> float:
+    """The highest load below one at which nothing was lost, or most trials lost nothing; 0 where there is none."""
+    loads = _by_load(points, noise)
+    return max((point.load_pps for point in loads if point.load_pps < load_pps and not point.lost_pps), default=0.0)
 
 
 def slope(first: Point, other: Point | None, loss_ratio: float) -> float:
@@ -94,8 +91,9 @@ def usual_slope(low: Sequence[Point], high: Sequence[Point], loss_ratio: float) 
     return median(slope(first, other, loss_ratio) for first in low for other in high)
 
 
-def _by_load(points: Sequence[Point], same: float) -> list[Point]:
+def _by_load(points: Sequence[Point], noise: float) -> list[Point]:
     """One point a load, lowest first: repeats of a load are taken together."""
+    same = max(SAME_LOAD, min(SAME_NOISY_LOAD, 3 * noise))
     groups: list[list[Point]] = []
     for each in sorted(points, key=lambda point: point.load_pps):
         if groups and each.load_pps <= groups[-1][0].load_pps * (1 + same):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from nvbench.search.base import Limits
 from nvbench.trial import AbortRule, Measure, Trial, Validity
 
-BARRED_LOADS = 10
+HURRY = 1 / 3
+"""Of the trials: when so many have passed nothing, the search comes down in long steps."""
+
+BARRED_LOADS = 12
 """Loads in a row at which every trial was disturbed, before it is taken that all would be."""
 
 
@@ -36,7 +39,18 @@ class Ledger:
         wanted = self._seconds + trials * (duration_s + limits.overhead_s)
         return wanted <= limits.budget_s and len(self.trials) + trials <= limits.max_trials
 
-    def ask(self, load_pps: float, duration_s: float, abort: AbortRule, *, patient: bool = False) -> Trial:
+    @property
+    def hurry(self) -> bool:
+        """Whether so many trials are made that what is left has to find what passes at all."""
+        return len(self.trials) > HURRY * self._limits.max_trials
+
+    def overload(self, load_pps: float, duration_s: float) -> Trial:
+        """A trial to see how much is lost; a generator that cannot send so much still shows that."""
+        return self.ask(load_pps, duration_s, AbortRule(), sendable=False)
+
+    def ask(
+        self, load_pps: float, duration_s: float, abort: AbortRule, *, patient: bool = False, sendable: bool = True
+    ) -> Trial:
         """A valid trial, or after enough repeats an invalid one.
 
         Args:
@@ -44,14 +58,15 @@ class Ledger:
             duration_s: Its duration.
             abort: When it may end early.
             patient: Repeat it as often as the limits allow; else a third of that.
+            sendable: Whether the generator has to reach the load.
 
         Raises:
             SpentError: It would not fit into the budget any more, or trials are disturbed at whatever load.
         """
         repeats = self._limits.repeat_invalid if patient else self._limits.repeat_invalid // 3
         load_pps = min(load_pps, self.top_pps)
-        undersent = False
-        for _ in range(repeats + 1):
+        undersent = not sendable
+        for _ in range(1 if self.hurry else repeats + 1):
             trial = self._once(load_pps, duration_s, abort)
             if trial.valid or (trial.validity is Validity.UNDERSENT and undersent):
                 break  # a generator that fails twice to send a load cannot

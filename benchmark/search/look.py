@@ -23,12 +23,15 @@ from nvbench.search.curve import (
     warming_s,
 )
 from nvbench.search.ledger import Ledger
-from nvbench.trial import AbortRule, Trial, Validity
+from nvbench.trial import Trial, Validity
 
 ALIKE = 5e-4
 """Trials whose rates differ by less are repeats of each other."""
 
 FEW_LOST = 0.02
+JUDGED = frozenset({Validity.VALID, Validity.UNDERSENT})
+"""Trials that show what a device does with what it was offered."""
+
 WARM_TRIALS = 7
 """Each twice as long as the one before: 2**7 short trials of traffic warm most devices up."""
 
@@ -65,6 +68,7 @@ class Look:
         self._limits = limits
         self._final_s = max(goal.final_s for goal in goals)
         self._samples = 0
+        self._most_samples = min(SAMPLES[1], limits.max_trials // 5)
         self._since = 0
         self._reference: Trial | None = None
         self._load = limits.top_pps
@@ -94,7 +98,7 @@ class Look:
 
     def _flooded(self, duration_s: float) -> Trial | None:
         """An overload; None where all of it came back, which makes its load the top."""
-        trial = self._ledger.ask(self._load, duration_s, AbortRule())
+        trial = self._ledger.overload(self._load, duration_s)
         if trial.total.lost + trial.total.refused == 0:
             if trial.validity is Validity.UNDERSENT and trial.total.offered:
                 self._ledger.sendable(trial)
@@ -169,7 +173,7 @@ class Look:
         return self._estimate(goal)
 
     def _estimate(self, goal: Goal) -> float | None:
-        return root(self.points, goal.loss_ratio, self._limits.bottom_pps, noisy=self.noise > 0)
+        return root(self.points, goal.loss_ratio, self._limits.bottom_pps, self.noise)
 
     def _probe(self, goal: Goal, knee_pps: float) -> bool:
         """Measure just above a knee, unless a trial with loss stands close enough to vouch for it.
@@ -182,10 +186,10 @@ class Look:
         load = knee_pps * (1 + KNEE) + 2 * self.buffer / short_s  # an overload that the buffer swallows tells nothing
         if any(p.lost_pps > 0 and -KNEE < p.load_pps / load - 1 <= 1.5 * KNEE for p in self.points):
             return False
-        first = self._ledger.ask(load, short_s, AbortRule())
+        first = self._ledger.overload(load, short_s)
         moved = self._estimate(goal)
         if moved is None or abs(moved / knee_pps - 1) > 2 * ALIKE:
-            again = self._ledger.ask(load, short_s, AbortRule())
+            again = self._ledger.overload(load, short_s)
             if not _alike(first, again):
                 self._vary([first.forwarded_pps, again.forwarded_pps])
         return True
@@ -202,13 +206,13 @@ class Look:
                 self.noise = max(ALIKE, usual_spread(knees))
                 if median_error(knees) <= NOISE_GOAL * found:
                     return median(knees)
-            if self._samples >= SAMPLES[1]:
+            if self._samples >= self._most_samples:
                 return median(knees) if knees else found
             self._samples += 1
             reach = self._reach * (1 if self._samples % 2 else FAR_REACH) if knees else 0.0
-            self._ledger.ask(found * (1 + reach), self._limits.short_s, AbortRule())
+            self._ledger.overload(found * (1 + reach), self._limits.short_s)
             knees = self._knees(goal, found)
-            found = median(knees) if knees else self._estimate(goal)
+            found = max(self._limits.bottom_pps, median(knees)) if knees else self._estimate(goal)
         return None
 
     @property
@@ -226,7 +230,7 @@ class Look:
         steepness = usual_slope(low, high, goal.loss_ratio)
         knees = [p.load_pps - p.excess(goal.loss_ratio) / steepness for p in near]
         highest = max(p.load_pps for p in near)
-        return knees if median(knees) > lossless_below(self.points, highest, noisy=True) else []
+        return knees if median(knees) > lossless_below(self.points, highest, self.noise) else []
 
     # -- points ------------------------------------------------------------------------------------------------
 
@@ -243,7 +247,7 @@ class Look:
 
     def _tells(self, trial: Trial) -> bool:
         """Whether a trial is more than a glimpse."""
-        if trial.validity not in (Validity.VALID, Validity.UNDERSENT) or not trial.total.offered:
+        if trial.validity not in JUDGED or not trial.total.offered:
             return False
         lost = (trial.total.lost + trial.total.refused) / len(trial.directions)
         return not trial.aborted or (trial.elapsed_s >= self._limits.short_s and lost > self.buffer)
@@ -256,7 +260,12 @@ def _buffer(short: Trial, longer: Trial) -> float:
 
 
 def _alike(first: Trial, second: Trial) -> bool:
-    """Whether two trials say the same, but for the chance that is in counting few lost frames."""
+    """Whether two trials say the same, but for the chance that is in counting few lost frames.
+
+    One that the host disturbed says nothing, so nothing else either.
+    """
+    if not {first.validity, second.validity} <= JUDGED:
+        return True
     lost = first.total.lost + second.total.lost if first.loss_ratio < FEW_LOST else 0
     counted = 4.0 * math.sqrt(lost) / min(first.elapsed_s, second.elapsed_s) / len(second.directions)
     return abs(first.forwarded_pps - second.forwarded_pps) <= max(ALIKE * second.forwarded_pps, counted)

@@ -131,7 +131,7 @@ class _Search:
     def _settle(self, quest: _Quest) -> None:
         """Bracket a goal by a full-length pass and a fail within its width."""
         load = self._first(quest)
-        step = quest.goal.width / (4 if self._look.noise else 2)
+        step = max(quest.goal.width, self._look.noise) / (4 if self._look.noise else 2)
         while not (quest.low and self._closed(quest)):
             if self._passes(quest, load):
                 if load >= self._ledger.top_pps or quest.background or self._refuted(quest):
@@ -144,7 +144,7 @@ class _Search:
                 return
             else:
                 load = self._lower(quest, load, step)
-            step = min(2 * step, LEAP)
+            step = min((4 if self._ledger.hurry and not quest.low else 2) * step, LEAP)
 
     def _first(self, quest: _Quest) -> float:
         """Where the goal should just pass."""
@@ -214,7 +214,7 @@ class _Search:
                 quest.passes, quest.at = passes, len(self._ledger.trials)
                 return True
             if len(fails) > allowed:
-                if len(fails) > allowed + RETRIES or not self._by_chance(goal, fails):
+                if self._ledger.hurry or len(fails) > allowed + RETRIES or not self._by_chance(goal, fails):
                     return False
                 passes = []
 
