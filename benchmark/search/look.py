@@ -144,8 +144,8 @@ class Look:
             if wanted_s <= 2 * seconds and longer:
                 self._since = len(self._ledger.trials) - 2
                 self.buffer = _buffer(last, longer)
-                break
-        self.warmed_by = max(0.0, last.forwarded_pps / rates[0] - 1) if rates[0] else 0.0
+                self.warmed_by = last.forwarded_pps / rates[0] - 1 if rates[0] else 0.0
+                return
 
     def doubt(self) -> None:
         """Take the device for one that varies: a trial did not do what others had shown."""

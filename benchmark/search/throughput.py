@@ -134,7 +134,7 @@ class _Search:
         step = max(quest.goal.width, self._look.noise) / (4 if self._look.noise else 2)
         while not (quest.low and self._closed(quest)):
             if self._passes(quest, load):
-                if load >= self._ledger.top_pps or quest.background or self._refuted(quest):
+                if load >= self._ledger.top_pps or self._settled(quest):
                     return
                 load = self._higher(quest, step)
             elif load <= self._limits.bottom_pps:
@@ -145,6 +145,10 @@ class _Search:
             else:
                 load = self._lower(quest, load, step)
             step = min((4 if self._ledger.hurry and not quest.low else 2) * step, LEAP)
+
+    def _settled(self, quest: _Quest) -> bool:
+        """Whether there is nothing more to find above a pass."""
+        return not self._disproved(quest) if quest.background else self._refuted(quest)
 
     def _first(self, quest: _Quest) -> float:
         """Where the goal should just pass."""
@@ -302,7 +306,16 @@ class _Search:
         above = [trial.loss_ratio for trial in fails if trial.intended_pps > load * (1 + NEAR / 2 * goal.width)]
         stays = min(above, default=math.inf)
         lost = sum((trial.total for trial in here), Counters()).loss_ratio
-        return lost if stays < BACKGROUND and lost > BACKGROUND_STAYS * stays else 0.0
+        return lost if max(stays, lost) < BACKGROUND and lost > BACKGROUND_STAYS * stays else 0.0
+
+    def _disproved(self, quest: _Quest) -> bool:
+        """Whether a load passes that background loss as it was seen would let pass once in 2**8 times."""
+        load = self._within(8 * quest.low)
+        trial = self._full(quest.goal, load)
+        if not quest.goal.passed(trial):
+            return False
+        quest.passes, quest.at, quest.background = [trial], len(self._ledger.trials), 0.0
+        return True
 
     # -- answering ---------------------------------------------------------------------------------------------
 

@@ -89,7 +89,7 @@ def test_mixed_sizes_are_a_case_with_their_mean(tmp_path):
 
 
 def test_disturbed_trials_are_stored_and_not_believed(tmp_path):
-    results = run(tmp_path, "traffic.frame_bytes=64", "datapath.pause_probability=0.5", "seed=5")
+    results = run(tmp_path, "traffic.frame_bytes=64", "datapath.pause_probability=0.5", "seed=1")
     row = results.results().to_pylist()[0]
     assert row["invalid_trials"] > 0
     assert row["rate_pps"] == pytest.approx(2.5e6, rel=0.005)
