@@ -186,7 +186,8 @@ class _OnCase:
             self.standing.rig.datapath.forget_addresses()
             self.standing.rig.generator.learn()  # frames to an address that nobody has sent from go to every port
 
-        return Addresses(measure, lambda: self.standing.rig.datapath.learned_addresses() or 0, forget)
+        datapath = self.standing.rig.datapath
+        return Addresses(measure, lambda: datapath.learned_addresses() or 0, forget, datapath.learning)
 
     def _measurer(
         self,

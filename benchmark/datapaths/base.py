@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Protocol
@@ -132,6 +133,13 @@ class Datapath(Protocol):
 
     def learned_addresses(self) -> int | None:
         """How many MAC addresses it has learned and still knows; None where it learns none.
+
+        Raises:
+            DatapathError: It has gone.
+        """
+
+    def learning(self) -> AbstractContextManager[None]:
+        """Forward by the addresses that it learns, as long as the context lasts, whatever its options say.
 
         Raises:
             DatapathError: It has gone.

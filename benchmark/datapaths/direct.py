@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from nvbench.datapaths.base import Parameters, Place, Reading, dpdk_files, wait_for_socket
 from nvbench.errors import CommandError, DatapathError
@@ -106,6 +107,10 @@ class Direct:
     def learned_addresses(self) -> int | None:
         """See `Datapath.learned_addresses`."""
         return None
+
+    def learning(self) -> AbstractContextManager[None]:
+        """See `Datapath.learning`."""
+        return nullcontext()
 
     def forget_addresses(self) -> None:
         """See `Datapath.forget_addresses`."""

@@ -7,7 +7,8 @@ netdev datapath a namespace, and a system OVS keeps the host's.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from nvbench.datapaths.base import Place, Reading, dpdk_files, wait_for_socket
 from nvbench.datapaths.ovs_options import OvsDpdkParameters
@@ -180,7 +181,7 @@ class OvsDpdk:
 
     def _add_flows(self) -> None:
         for flow in self._parameters.flows():
-            self._place.host.run(["ovs-ofctl", "add-flow", f"unix:{self._folder}/{BRIDGE}.mgmt", flow])
+            self._ofctl("add-flow", flow)
 
     # -- ports -------------------------------------------------------------------------------------------------
 
@@ -266,7 +267,20 @@ class OvsDpdk:
 
     def learned_addresses(self) -> int | None:
         """See `Datapath.learned_addresses`."""
-        return self._mac_table().addresses if self._parameters.flow_set == "normal" else None
+        return self._mac_table().addresses
+
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """See `Datapath.learning`: the flows are those of a learning switch meanwhile."""
+        learns = self._parameters.flow_set == "normal"
+        if not learns:
+            self._ofctl("mod-port", BRIDGE, "no-flood")  # the host's end of the bridge would slow a flood down
+            self._ofctl("del-flows")
+            self._ofctl("add-flow", "actions=NORMAL")
+        yield
+        if not learns:
+            self._ofctl("del-flows")
+            self._add_flows()
 
     def forget_addresses(self) -> None:
         """See `Datapath.forget_addresses`. Flows in the datapath go first: what they count is learned anew."""
@@ -318,6 +332,9 @@ class OvsDpdk:
             journal.undo_since(mark)
 
     # -- commands ----------------------------------------------------------------------------------------------
+
+    def _ofctl(self, command: str, *words: str) -> Completed:
+        return self._place.host.run(["ovs-ofctl", command, f"unix:{self._folder}/{BRIDGE}.mgmt", *words])
 
     def _vsctl(self, *words: str) -> Completed:
         return self._place.host.run(["ovs-vsctl", f"--db={self._database}", "--timeout=30", *words], timeout_s=40)

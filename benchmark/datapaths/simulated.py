@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from pydantic import Field
@@ -69,6 +70,10 @@ class Simulated:
     def learned_addresses(self) -> int | None:
         """See `Datapath.learned_addresses`."""
         return self._device.addresses
+
+    def learning(self) -> AbstractContextManager[None]:
+        """See `Datapath.learning`."""
+        return nullcontext()
 
     def forget_addresses(self) -> None:
         """See `Datapath.forget_addresses`."""

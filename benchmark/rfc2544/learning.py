@@ -108,10 +108,12 @@ class LearningTest(Section):
     def rows(self, scene: Scene) -> Iterator[ResultRow]:
         """See `Section.rows`: one."""
         if scene.addresses is None:
-            yield scene.impossible(self.name, f"{scene.subject.datapath} learns no addresses as it is set up")
+            yield scene.impossible(self.name, f"{scene.subject.datapath} learns no addresses")
             return
         fast_pps = max(scene.sendable_pps, self.slow_pps)
-        found = learning(scene.addresses, self.addresses, self.slow_pps, fast_pps, self.width, scene.repeat_invalid)
+        table = scene.addresses
+        with table.learning():
+            found = learning(table, self.addresses, self.slow_pps, fast_pps, self.width, scene.repeat_invalid)
         yield replace(
             scene.row(self.name, found.trials, self._verdict(found)),
             addresses=found.addresses,

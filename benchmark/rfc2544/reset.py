@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
@@ -14,8 +13,12 @@ from nvbench.rfc2544.scene import Expected, Scene, Section, names, with_spread
 from nvbench.tables import LossEvent, ResultRow
 from nvbench.trial import AbortRule, DetailedMeasure, Timeline, Trial, Validity
 
-EXPLAINED = frozenset({Validity.VALID, Validity.STALLED, Validity.GONE})
-"""Verdicts on a trial that saw a restart: that the device took nothing, or went, is what is measured."""
+EXPLAINED = frozenset({Validity.VALID, Validity.STALLED, Validity.GONE, Validity.PAUSED})
+"""Verdicts on a trial that saw a restart: that the device took nothing, or went, is what is measured.
+
+A program that starts may keep the generator off a core that they share. What was not sent then was not lost either:
+the time without forwarding is as long, told to within the generator's longest pause.
+"""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,8 @@ class Outage:
     """What a restart did.
 
     Attributes:
-        seconds: Frames lost over offered load (RFC 6201 section 1.3, frame-loss method).
+        seconds: Frames lost over offered load (RFC 6201 section 1.3, frame-loss method); where the generator was
+            kept from sending meanwhile, `silent_s`.
         silent_s: The longest time in which no frame sent came back (time-stamp method); None without a timeline.
         back: Whether frames passed again at the end of the trial.
         events: When frames were lost.
@@ -40,19 +44,24 @@ def outage(trial: Trial) -> Outage:
     timeline = trial.timeline
     lost = trial.total.lost + trial.total.refused
     offered_pps = trial.offered_pps * len(trial.directions)
+    by_loss_s = lost / offered_pps if offered_pps else trial.elapsed_s
+    silent_s = _longest_silence_s(timeline) if timeline else None
     return Outage(
-        seconds=lost / offered_pps if offered_pps else trial.elapsed_s,
-        silent_s=_longest_silence_s(timeline) if timeline else None,
+        seconds=silent_s if trial.validity is Validity.PAUSED and silent_s is not None else by_loss_s,
+        silent_s=silent_s,
         back=any(timeline.received[-_tail(len(timeline.received)) :]) if timeline else trial.total.received > 0,
         events=tuple(loss_events(timeline)) if timeline else (),
     )
 
 
 def _longest_silence_s(timeline: Timeline) -> float:
+    """The longest time in which nothing came back of what was sent; a pause of the sender within it does not end it."""
+    longest = run = lost = 0
     columns = zip(timeline.sent, timeline.refused, timeline.received, strict=True)
-    silent = [sent + refused > 0 and not received for sent, refused, received in columns]
-    runs = (len(list(run)) for quiet, run in itertools.groupby(silent) if quiet)
-    return max(runs, default=0) * timeline.interval_s
+    for sent, refused, received in columns:
+        run, lost = (0, 0) if received else (run + 1, lost + sent + refused)
+        longest = max(longest, run) if lost else longest
+    return longest * timeline.interval_s
 
 
 def _tail(intervals: int) -> int:

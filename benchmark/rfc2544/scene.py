@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from statistics import fmean, stdev
 from typing import ClassVar
@@ -71,11 +72,13 @@ class Addresses:
         measure: Makes a measure whose frames come from so many source addresses in turn, in one direction.
         learned: How many addresses the switch knows now.
         forget: Makes it forget them all.
+        learning: A context in which it forwards by them.
     """
 
     measure: Callable[[int], DetailedMeasure]
     learned: Callable[[], int]
     forget: Callable[[], None]
+    learning: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 @dataclass

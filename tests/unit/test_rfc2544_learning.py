@@ -75,4 +75,4 @@ def test_a_switch_that_learns_nothing_and_one_that_was_disturbed():
 
 def test_a_switch_that_is_not_asked_to_learn_says_so():
     row = only(LearningTest().rows(scene()))
-    assert row.verdict == "not possible here: simulated learns no addresses as it is set up"
+    assert row.verdict == "not possible here: simulated learns no addresses"
