@@ -225,7 +225,7 @@ class Look:
         near = [p for p in self.points if -KNEE <= p.load_pps / found - 1 <= (1 + FAR_REACH) * self._reach]
         middle = found * (1 + self._reach * (1 + FAR_REACH) / 2)
         low, high = ([p for p in near if (p.load_pps < middle) is below] for below in (True, False))
-        if not near:
+        if not near or median(p.lost_pps for p in near) == 0:
             return []
         steepness = usual_slope(low, high, goal.loss_ratio)
         knees = [p.load_pps - p.excess(goal.loss_ratio) / steepness for p in near]
