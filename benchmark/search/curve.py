@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import median
 
 from nvbench.trial import Trial
@@ -89,6 +90,19 @@ def usual_slope(low: Sequence[Point], high: Sequence[Point], loss_ratio: float) 
     if min(len(low), len(high)) < PAIRED:
         return 1 - loss_ratio
     return median(slope(first, other, loss_ratio) for first in low for other in high)
+
+
+def parted(points: Sequence[Point]) -> tuple[Sequence[Point], Sequence[Point]]:
+    """Points in order of their loads, parted at the widest gap between them."""
+    gaps = [after.load_pps / before.load_pps for before, after in pairwise(points)]
+    at = gaps.index(max(gaps)) + 1 if gaps else 0
+    return points[:at], points[at:]
+
+
+def lower_median(values: Sequence[float]) -> float | None:
+    """The middle of values, the lower of two; None where that is infinite, or there is none."""
+    middle = sorted(values)[(len(values) - 1) // 2] if values else math.inf
+    return None if math.isinf(middle) else middle
 
 
 def _by_load(points: Sequence[Point], noise: float) -> list[Point]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from statistics import median
 
 from nvbench.search.base import Goal, Limits
 from nvbench.search.curve import (
     Point,
     buffer_frames,
-    lossless_below,
+    lower_median,
     median_error,
+    parted,
     point,
     root,
     usual_slope,
@@ -44,6 +44,9 @@ NOISE_GOAL = 0.002
 
 SAMPLES = 8, 50
 FAR_REACH = 4
+NEARBY = 1.15
+"""Times a load: so far up one slope is taken to hold."""
+
 LONG = 4
 """Short trials in one that fills any buffer but a deep one."""
 
@@ -199,38 +202,44 @@ class Look:
 
         They are made at two loads, near enough for one slope to hold and far enough apart to show it.
         """
-        found = self._estimate(goal)
-        while found is not None:
-            knees = self._knees(goal, found)
-            if len(knees) >= SAMPLES[0]:
-                self.noise = max(ALIKE, usual_spread(knees))
-                if median_error(knees) <= NOISE_GOAL * found:
-                    return median(knees)
-            if self._samples >= self._most_samples:
-                return median(knees) if knees else found
+        while True:
+            knees = self._knees(goal)
+            found = lower_median(knees)
+            known = found is not None and len(knees) >= SAMPLES[0]
+            if known and found is not None:
+                self.noise = max(ALIKE, usual_spread([knee for knee in knees if knee < math.inf]))
+            if self._samples >= self._most_samples or (known and median_error(knees) <= NOISE_GOAL * (found or 0.0)):
+                return found or self._between(goal)
             self._samples += 1
-            reach = self._reach * (1 if self._samples % 2 else FAR_REACH) if knees else 0.0
-            self._ledger.overload(found * (1 + reach), self._limits.short_s)
-            knees = self._knees(goal, found)
-            found = max(self._limits.bottom_pps, median(knees)) if knees else self._estimate(goal)
-        return None
+            reach = self._reach * (1 if self._samples % 2 else FAR_REACH)
+            load = found * (1 + reach) if found else self._between(goal)
+            if load is None:
+                return None
+            self._ledger.overload(max(load, self._limits.bottom_pps), self._limits.short_s)
 
     @property
     def _reach(self) -> float:
         """How far above the knee nearly every trial has loss."""
         return max(2.5 * KNEE, 1.5 * self.noise)
 
-    def _knees(self, goal: Goal, found: float) -> list[float]:
-        """Where each trial just above `found` would have met the goal; none where most trials there lost nothing."""
-        near = [p for p in self.points if -KNEE <= p.load_pps / found - 1 <= (1 + FAR_REACH) * self._reach]
-        middle = found * (1 + self._reach * (1 + FAR_REACH) / 2)
-        low, high = ([p for p in near if (p.load_pps < middle) is below] for below in (True, False))
-        if not near or median(p.lost_pps for p in near) == 0:
-            return []
-        steepness = usual_slope(low, high, goal.loss_ratio)
-        knees = [p.load_pps - p.excess(goal.loss_ratio) / steepness for p in near]
-        highest = max(p.load_pps for p in near)
-        return knees if median(knees) > lossless_below(self.points, highest, self.noise) else []
+    def _between(self, goal: Goal) -> float | None:
+        """A load between the highest that lost nothing and the lowest above it that lost too much."""
+        points = self.points
+        lossless = max((p.load_pps for p in points if not p.lost_pps), default=0.0)
+        lossy = [p.load_pps for p in points if p.excess(goal.loss_ratio) > 0 and p.load_pps > lossless]
+        return math.sqrt(max(lossless, self._limits.bottom_pps) * min(lossy)) if lossy else None
+
+    def _knees(self, goal: Goal) -> list[float]:
+        """Where each trial would have met the goal; infinite where all that is known is that it is further up."""
+        lossy = sorted((p for p in self.points if p.lost_pps), key=lambda p: p.load_pps)
+        lossless = [p.load_pps for p in self.points if not p.lost_pps]
+        near = [p for p in lossy if p.load_pps <= NEARBY * lossy[0].load_pps]
+        steepness = usual_slope(*parted(near), goal.loss_ratio)
+        seen = [(p.load_pps, p.load_pps - p.excess(goal.loss_ratio) / steepness) for p in lossy]
+        # What was seen from afar hangs on the slope: it does not stand against what lost nothing.
+        knees = [knee for load, knee in seen if load <= NEARBY * knee or not any(x > knee for x in lossless)]
+        middle = lower_median(knees)
+        return knees if middle is None else knees + [math.inf for load in lossless if load >= middle]
 
     # -- points ------------------------------------------------------------------------------------------------
 

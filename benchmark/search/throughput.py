@@ -31,6 +31,7 @@ ABOVE = 0.9
 LEAP = 0.25
 """Longest step down, as a share of the load."""
 
+REFUTE_TRIES = 4
 RETRIES = 4
 """Further full-length trials at a load where the first lost by chance."""
 
@@ -91,6 +92,7 @@ class _Search:
         self._limits = limits
         self._quests = [_Quest(goal) for goal in goals]
         self._look = Look(self._ledger, goals, limits)
+        self._strange: list[Trial] = []  # short ones that failed by chance
         self._spent = ""
 
     def run(self) -> Outcome:
@@ -101,6 +103,8 @@ class _Search:
             while again := next(filter(self._contradicted, self._quests), None):
                 again.passes = []
                 self._settle(again)
+            for quest in self._quests:
+                self._adopt_stricter(quest)
         except SpentError as spent:
             self._spent = str(spent)
             for quest in self._quests:
@@ -111,6 +115,11 @@ class _Search:
         """Most loss first; but least loss first where the budget does not reach for all, as such a pass serves all."""
         enough = self._ledger.affords(sum(quest.goal.final_s for quest in self._quests))
         return sorted(self._quests, key=lambda quest: quest.goal.loss_ratio, reverse=enough)
+
+    def _adopt_stricter(self, quest: _Quest) -> None:
+        """What meets a goal with less loss meets this one."""
+        if any(other.low > quest.low for other in self._quests if other.goal.loss_ratio < quest.goal.loss_ratio):
+            self._adopt(quest, math.inf)
 
     def _contradicted(self, quest: _Quest) -> bool:
         """Whether a full-length trial at no more than the answer's load has failed since."""
@@ -193,7 +202,11 @@ class _Search:
     def _upper(self, quest: _Quest) -> Trial | None:
         """The trial that failed at the lowest load above the answer; a short one before may have met it cold."""
         since = quest.at if quest.passes else 0
-        trials = [trial for n, trial in enumerate(self._ledger.trials) if n >= since or quest.goal.full(trial)]
+        trials = [
+            trial
+            for number, trial in enumerate(self._ledger.trials)
+            if (number >= since or quest.goal.full(trial)) and trial not in self._strange
+        ]
         failed = [trial for trial in trials if trial.intended_pps > quest.low and quest.goal.failed(trial)]
         return min(failed, key=lambda trial: trial.intended_pps, default=None)
 
@@ -234,18 +247,17 @@ class _Search:
         if len(fails) > 1:
             return not _again(fails[-2], last)
         if goal.loss_ratio:
-            if self._look.buffer or not self._short(goal, last.intended_pps, self._limits.short_s):
+            if self._look.buffer or not goal.passed(self._shorter(goal, last.intended_pps, self._limits.short_s)):
                 return False
             self._look.doubt()
             return True
         if last.elapsed_s > 2 * self._limits.short_s:
             return True  # a repeat ends as early as this did
-        return self._short(goal, last.intended_pps, self._limits.short_s)
+        return goal.passed(self._shorter(goal, last.intended_pps, self._limits.short_s))
 
-    def _short(self, goal: Goal, load: float, duration_s: float) -> bool:
-        """Whether a load meets the goal in a shorter trial."""
-        abort = goal.abort(load, duration_s, self._limits.directions)
-        return goal.passed(self._ledger.ask(load, duration_s, abort))
+    def _shorter(self, goal: Goal, load: float, duration_s: float) -> Trial:
+        """A trial shorter than full length."""
+        return self._ledger.ask(load, duration_s, goal.abort(load, duration_s, self._limits.directions))
 
     def _bar(self, quest: _Quest, trial: Trial) -> None:
         if trial.validity is Validity.UNDERSENT:
@@ -258,8 +270,17 @@ class _Search:
         load = self._above(quest)
         if load <= quest.low or (self._closed(quest) and self._telling_s(quest, load) > self._limits.short_s):
             return True
-        tries = 2 if self._look.noise else 1
-        return not all(self._short(quest.goal, load, self._telling_s(quest, load)) for _ in range(tries))
+        for attempt in range(REFUTE_TRIES):
+            trial = self._shorter(quest.goal, load, self._telling_s(quest, load))
+            if quest.goal.passed(trial):
+                if attempt or not self._look.noise:
+                    return False
+            elif trial.forwarded_pps > quest.low * (1 - 2 * quest.goal.width) or not trial.valid:
+                return True
+            else:  # it could do less than what has passed just now: that is no word on this load
+                self._strange.append(trial)
+                self._look.doubt()
+        return False
 
     def _telling_s(self, quest: _Quest, load: float) -> float:
         """How long a trial just above the answer has to be: a buffer hides the first frames of an overload."""
