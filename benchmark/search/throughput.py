@@ -10,13 +10,12 @@ Every trial ends as soon as it can no longer pass; invalid ones are repeated, an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 from nvbench.search.base import Answer, Goal, Limits, Outcome
 from nvbench.search.ledger import Ledger, SpentError
 from nvbench.search.look import Look
-from nvbench.tables import LimitedBy
+from nvbench.search.quest import Quest
 from nvbench.trial import Counters, Measure, Trial, Validity
 
 MARGIN = 0.2
@@ -57,42 +56,21 @@ def search(measure: Measure, goals: Sequence[Goal], limits: Limits) -> Outcome:
     return _Search(measure, goals, limits).run()
 
 
-@dataclass
-class _Quest:
-    """A goal under way.
-
-    Attributes:
-        passes: Full-length passes at the highest load that met the goal.
-        at: Number of trials made when it did.
-        barred: The trial at the lowest load at which none was valid.
-        nothing_passes: Whether even the bottom missed the goal.
-        background: Share of the frames that the device loses at any load, where that decides.
-    """
-
-    goal: Goal
-    passes: list[Trial] = field(default_factory=list)
-    at: int = 0
-    barred: Trial | None = None
-    nothing_passes: bool = False
-    background: float = 0.0
-
-    @property
-    def low(self) -> float:
-        return self.passes[-1].intended_pps if self.passes else 0.0
-
-
 def _again(first: Trial, second: Trial) -> bool:
     """Whether a trial failed as another did: as soon, and by as much."""
     return abs(first.elapsed_s - second.elapsed_s) <= max(0.1, 0.1 * second.elapsed_s)
+
+
+def _stricter(first: Quest, second: Quest) -> bool:
+    return first.goal.loss_ratio < second.goal.loss_ratio
 
 
 class _Search:
     def __init__(self, measure: Measure, goals: Sequence[Goal], limits: Limits) -> None:
         self._ledger = Ledger(measure, limits)
         self._limits = limits
-        self._quests = [_Quest(goal) for goal in goals]
+        self._quests = [Quest(goal, self._ledger.trials) for goal in goals]
         self._look = Look(self._ledger, goals, limits)
-        self._strange: list[Trial] = []  # short ones that failed by chance
         self._spent = ""
 
     def run(self) -> Outcome:
@@ -100,48 +78,34 @@ class _Search:
             self._look.overload()
             for quest in self._order():
                 self._settle(quest)
-            while again := next(filter(self._contradicted, self._quests), None):
+            while again := next((quest for quest in self._quests if quest.contradicted), None):
                 again.passes = []
                 self._settle(again)
-            for quest in self._quests:
-                self._adopt_stricter(quest)
         except SpentError as spent:
             self._spent = str(spent)
-            for quest in self._quests:
-                self._keep(quest)
-        return Outcome(tuple(self._answer(quest) for quest in self._quests), tuple(self._ledger.trials))
+        answers = tuple(self._answer(quest) for quest in self._quests)
+        return Outcome(answers, tuple(self._ledger.trials))
 
-    def _order(self) -> list[_Quest]:
+    def _order(self) -> list[Quest]:
         """Most loss first; but least loss first where the budget does not reach for all, as such a pass serves all."""
         enough = self._ledger.affords(sum(quest.goal.final_s for quest in self._quests))
         return sorted(self._quests, key=lambda quest: quest.goal.loss_ratio, reverse=enough)
 
-    def _adopt_stricter(self, quest: _Quest) -> None:
-        """What meets a goal with less loss meets this one."""
-        if any(other.low > quest.low for other in self._quests if other.goal.loss_ratio < quest.goal.loss_ratio):
-            self._adopt(quest, math.inf)
-
-    def _contradicted(self, quest: _Quest) -> bool:
-        """Whether a full-length trial at no more than the answer's load has failed since."""
-        goal, later = quest.goal, self._ledger.trials[quest.at :]
-        return any(t.intended_pps <= quest.low and goal.full(t) and goal.failed(t) for t in later)
-
-    def _keep(self, quest: _Quest) -> None:
-        """What can still be said when all is spent: a contradicted answer cannot, another goal's pass can."""
-        if self._contradicted(quest):
+    def _answer(self, quest: Quest) -> Answer:
+        if quest.contradicted:
             quest.passes = []
-        if not quest.passes:
-            self._adopt(quest, math.inf)
-        if self._contradicted(quest):
-            quest.passes = []
+        # What meets a goal with less loss meets this one.
+        if not quest.passes or any(other.low > quest.low for other in self._quests if _stricter(other, quest)):
+            quest.adopt()
+        return quest.answer(self._look, self._ledger, self._limits, self._spent)
 
     # -- settling a goal ---------------------------------------------------------------------------------------
 
-    def _settle(self, quest: _Quest) -> None:
+    def _settle(self, quest: Quest) -> None:
         """Bracket a goal by a full-length pass and a fail within its width."""
         load = self._first(quest)
         step = max(quest.goal.width, self._look.noise) / (4 if self._look.noise else 2)
-        while not (quest.low and self._closed(quest)):
+        while not (quest.low and quest.closed(self._ledger.top_pps)):
             if self._passes(quest, load):
                 if load >= self._ledger.top_pps or self._settled(quest):
                     return
@@ -155,17 +119,19 @@ class _Search:
                 load = self._lower(quest, load, step)
             step = min((4 if self._ledger.hurry and not quest.low else 2) * step, LEAP)
 
-    def _settled(self, quest: _Quest) -> bool:
+    def _settled(self, quest: Quest) -> bool:
         """Whether there is nothing more to find above a pass."""
         return not self._disproved(quest) if quest.background else self._refuted(quest)
 
-    def _first(self, quest: _Quest) -> float:
+    def _first(self, quest: Quest) -> float:
         """Where the goal should just pass."""
         expected = self._expected(quest)
-        self._adopt(quest, math.inf if expected is None or not self._look.noise else expected)
+        quest.adopt(
+            math.inf if expected is None or not self._look.noise else expected
+        )  # a noisy one passes by luck, too
         return self._ledger.top_pps if expected is None else self._within(expected)
 
-    def _expected(self, quest: _Quest) -> float | None:
+    def _expected(self, quest: Quest) -> float | None:
         found = self._look.knee(quest.goal) if self._look.saturated else None
         return None if found is None else found * (1 - self._margin(quest.goal))
 
@@ -180,42 +146,9 @@ class _Search:
     def _within(self, load: float) -> float:
         return min(self._ledger.top_pps, max(self._limits.bottom_pps, load))
 
-    def _adopt(self, quest: _Quest, highest: float) -> None:
-        """Take what full-length trials for other goals have shown already; a noisy device may have passed by luck."""
-        goal = quest.goal
-        for number, trial in enumerate(self._ledger.trials):
-            decides = goal.full(trial) and goal.trials == 1 and goal.passed(trial)
-            if decides and quest.low < trial.intended_pps <= highest:
-                quest.passes, quest.at = [trial], number + 1
-
-    def _closed(self, quest: _Quest) -> bool:
-        """Whether nothing more can be found: the bounds are close, or what is above cannot be sent or judged."""
-        top = self._ledger.top_pps
-        ceiling = min((edge for edge in (self._high(quest), self._barrier(quest)) if edge), default=math.inf)
-        return quest.low >= min(ceiling * (1 - quest.goal.width), top)
-
-    def _high(self, quest: _Quest) -> float | None:
-        """The lowest load above the answer that missed the goal."""
-        upper = self._upper(quest)
-        return upper.intended_pps if upper else None
-
-    def _upper(self, quest: _Quest) -> Trial | None:
-        """The trial that failed at the lowest load above the answer; a short one before may have met it cold."""
-        since = quest.at if quest.passes else 0
-        trials = [
-            trial
-            for number, trial in enumerate(self._ledger.trials)
-            if (number >= since or quest.goal.full(trial)) and trial not in self._strange
-        ]
-        failed = [trial for trial in trials if trial.intended_pps > quest.low and quest.goal.failed(trial)]
-        return min(failed, key=lambda trial: trial.intended_pps, default=None)
-
-    def _barrier(self, quest: _Quest) -> float | None:
-        return quest.barred.intended_pps if quest.barred else None
-
     # -- deciding on a load ------------------------------------------------------------------------------------
 
-    def _passes(self, quest: _Quest, load: float) -> bool:
+    def _passes(self, quest: Quest, load: float) -> bool:
         """Whether a load meets the goal at full length, as strictly as the goal asks."""
         goal = quest.goal
         needed, allowed = math.ceil(goal.trials * (1 - goal.exceed_ratio)), goal.trials * goal.exceed_ratio
@@ -224,11 +157,14 @@ class _Search:
         while True:
             trial = self._full(goal, load)
             if not trial.valid:
-                self._bar(quest, trial)
+                if trial.validity is Validity.UNDERSENT:
+                    self._ledger.sendable(trial)
+                else:
+                    quest.bar(trial)
                 return False
             (passes if goal.passed(trial) else fails).append(trial)
             if len(passes) >= needed:
-                quest.passes, quest.at = passes, len(self._ledger.trials)
+                quest.meet(passes)
                 return True
             if len(fails) > allowed:
                 if self._ledger.hurry or len(fails) > allowed + RETRIES or not self._by_chance(goal, fails):
@@ -259,16 +195,12 @@ class _Search:
         """A trial shorter than full length."""
         return self._ledger.ask(load, duration_s, goal.abort(load, duration_s, self._limits.directions))
 
-    def _bar(self, quest: _Quest, trial: Trial) -> None:
-        if trial.validity is Validity.UNDERSENT:
-            self._ledger.sendable(trial)
-        elif quest.barred is None or trial.intended_pps < quest.barred.intended_pps:
-            quest.barred = trial
-
-    def _refuted(self, quest: _Quest) -> bool:
+    def _refuted(self, quest: Quest) -> bool:
         """Whether a load just above the answer fails, so that there is nothing more to find."""
         load = self._above(quest)
-        if load <= quest.low or (self._closed(quest) and self._telling_s(quest, load) > self._limits.short_s):
+        if load <= quest.low or (
+            quest.closed(self._ledger.top_pps) and self._telling_s(quest, load) > self._limits.short_s
+        ):
             return True
         for attempt in range(REFUTE_TRIES):
             trial = self._shorter(quest.goal, load, self._telling_s(quest, load))
@@ -278,25 +210,24 @@ class _Search:
             elif trial.forwarded_pps > quest.low * (1 - 2 * quest.goal.width) or not trial.valid:
                 return True
             else:  # it could do less than what has passed just now: that is no word on this load
-                self._strange.append(trial)
+                quest.strange.append(trial)
                 self._look.doubt()
         return False
 
-    def _telling_s(self, quest: _Quest, load: float) -> float:
+    def _telling_s(self, quest: Quest, load: float) -> float:
         """How long a trial just above the answer has to be: a buffer hides the first frames of an overload."""
         short_s, beyond = self._limits.short_s, ABOVE * quest.goal.width * load
         wanted = max(short_s, 2 * self._look.buffer / beyond)
         return wanted if wanted < quest.goal.final_s / 2 else quest.goal.final_s
 
-    def _above(self, quest: _Quest) -> float:
+    def _above(self, quest: Quest) -> float:
         return self._within(quest.low * (1 + ABOVE * quest.goal.width))
 
     # -- where to ask next -------------------------------------------------------------------------------------
 
-    def _higher(self, quest: _Quest, step: float) -> float:
+    def _higher(self, quest: Quest, step: float) -> float:
         """A load above the answer: where the device, looked at anew, should meet the goal."""
-        edges = [edge for edge in (self._high(quest), self._barrier(quest)) if edge]
-        edge = min(edges, default=math.inf)
+        edge = quest.ceiling
         if edge > quest.low * (1 + NEAR * quest.goal.width):
             self._look.again()
             expected = max(self._expected(quest) or math.inf, quest.low * (1 + step))
@@ -304,7 +235,7 @@ class _Search:
                 return self._within(expected)
         return self._within((quest.low + edge) / 2)
 
-    def _lower(self, quest: _Quest, load: float, step: float) -> float:
+    def _lower(self, quest: Quest, load: float, step: float) -> float:
         """A load below one that failed."""
         if quest.low:
             return (quest.low + load) / 2
@@ -329,58 +260,12 @@ class _Search:
         lost = sum((trial.total for trial in here), Counters()).loss_ratio
         return lost if max(stays, lost) < BACKGROUND and lost > BACKGROUND_STAYS * stays else 0.0
 
-    def _disproved(self, quest: _Quest) -> bool:
+    def _disproved(self, quest: Quest) -> bool:
         """Whether a load passes that background loss as it was seen would let pass once in 2**8 times."""
         load = self._within(8 * quest.low)
         trial = self._full(quest.goal, load)
         if not quest.goal.passed(trial):
             return False
-        quest.passes, quest.at, quest.background = [trial], len(self._ledger.trials), 0.0
+        quest.meet([trial])
+        quest.background = 0.0
         return True
-
-    # -- answering ---------------------------------------------------------------------------------------------
-
-    def _answer(self, quest: _Quest) -> Answer:
-        upper = self._upper(quest)
-        barred = quest.barred is not None and (upper is None or quest.barred.intended_pps < upper.intended_pps)
-        return Answer(
-            quest.goal,
-            carriers=tuple(quest.passes),
-            upper=upper,
-            limited_by=self._limited_by(quest, upper, barred),
-            nothing_passes=quest.nothing_passes,
-            disturbed=barred,
-            warnings=tuple(self._warnings(quest, barred)),
-        )
-
-    def _warnings(self, quest: _Quest, barred: bool) -> Iterator[str]:
-        """What the reader of an answer has to know."""
-        look, goal = self._look, quest.goal
-        if barred and quest.barred:
-            yield f"no valid trial at {quest.barred.intended_pps:.0f} frames/s: {quest.barred.reason}"
-        if look.noise:
-            yield f"device is noisy: what it forwards varies by {100 * look.noise:.2g} % from trial to trial"
-        if look.warmed_by > goal.width:
-            yield f"device warmed up: it forwarded {100 * look.warmed_by:.2g} % more after the first seconds of traffic"
-        if look.buffer:
-            yield f"device holds about {look.buffer:.0f} frames: shorter trials would pass at higher loads"
-        if quest.background:
-            tolerant = f"a goal of {10 * quest.background:.1g} would tell its capacity"
-            yield f"background loss {quest.background:.2g}: no higher rate without loss is repeatable ({tolerant})"
-        if self._spent:
-            yield self._spent
-        elif quest.passes and not self._closed(quest):
-            yield "its bounds are further apart than was asked for"
-
-    def _limited_by(self, quest: _Quest, upper: Trial | None, barred: bool) -> LimitedBy:
-        if not quest.passes:
-            return LimitedBy.SUT if quest.nothing_passes else LimitedBy.UNKNOWN
-        if barred:
-            return LimitedBy.UNKNOWN
-        if upper is not None:
-            return LimitedBy.SUT
-        if quest.low >= self._limits.top_pps:
-            return LimitedBy.LINE_RATE
-        if self._ledger.generator_limited and quest.low >= self._ledger.top_pps * (1 - quest.goal.width):
-            return LimitedBy.GENERATOR
-        return LimitedBy.UNKNOWN
