@@ -23,6 +23,7 @@ lint: $(VENV)/tools
 	$(BIN)/mypy -p nvbench
 
 perf: $(VENV)/tools
+	$(BIN)/python tests/perf/search.py
 	$(BIN)/python tests/perf/generator.py
 
 clean:

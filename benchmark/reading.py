@@ -206,6 +206,15 @@ def open_results(runs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
     return Results(tuple(Run.open(resolve_run(results_root(), name)) for name in names))
 
 
+def throughputs(results: Results) -> dict[str, dict[float, float]]:
+    """The rates that were found, in frames per second and direction: by case, then by loss ratio."""
+    found: dict[str, dict[float, float]] = {}
+    for row in results.results().to_pylist():
+        if row["test"] == "throughput" and row["rate_pps"]:
+            found.setdefault(row["case_id"], {})[row["goal_loss_ratio"]] = row["rate_pps"]
+    return found
+
+
 def find_runs(root: Path) -> tuple[Run, ...]:
     """The runs below `root`, the oldest first; one that cannot be read has the state `unreadable`."""
     runs = []

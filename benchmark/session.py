@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -38,12 +38,21 @@ class Wire:
 
 @dataclass
 class Session:
-    """One run of a plan on a bench, into a store."""
+    """One run of a plan on a bench, into a store.
+
+    Attributes:
+        plan: What to measure.
+        bench: On what.
+        store: Where it is kept.
+        observer: Who watches.
+        prior: Throughputs of an earlier run, by case and loss ratio; they narrow where a search begins.
+    """
 
     plan: Plan
     bench: Bench
     store: RunWriter
     observer: Observer
+    prior: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
     _answers: dict[object, dict[float, float]] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
@@ -69,7 +78,7 @@ class Session:
         """Make every test of a case; what the last frame size of its kind could do narrows where it is searched."""
         on_case = _OnCase(self, standing, case)
         kin = (case.datapath_kind, case.parameters, replace(case.traffic, frame_bytes=0, imix=""))
-        scene = on_case.scene(wire, self._answers.get(kin, {}))
+        scene = on_case.scene(wire, {**self._answers.get(kin, {}), **self.prior.get(case.case_id, {})})
         for test in case.tests.each():
             for row in test.rows(scene):
                 self.store.append_result(row)

@@ -21,17 +21,21 @@ if TYPE_CHECKING:
 @click.option("--testbed", "-t", metavar="NAME|FILE", help="Where to run; default: local, or simulated.")
 @click.option("-s", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value of the profile.")
 @click.option("--quick/--full", help="Short trials, for a first look; default: full, as RFC 2544 asks.")
+@click.option("--prior", metavar="RUN", help="An earlier run, whose rates narrow where searches begin.")
 @click.option("--results", type=click.Path(path_type=Path), envvar="NVBENCH_RESULTS", default=Path("results"))
-def command(profile: str, testbed: str | None, overrides: tuple[str, ...], quick: bool, results: Path) -> None:
+def command(
+    profile: str, testbed: str | None, overrides: tuple[str, ...], quick: bool, prior: str | None, results: Path
+) -> None:
     """Measure PROFILE, a name (see `nvbench profiles`) or a file."""
     from nvbench.bench import bench  # noqa: PLC0415 - heavy
     from nvbench.cli.progress import Progress  # noqa: PLC0415
-    from nvbench.reading import open_results  # noqa: PLC0415
+    from nvbench.reading import open_results, resolve_run, throughputs  # noqa: PLC0415
     from nvbench.report.text import print_text, results_table, text_width  # noqa: PLC0415
     from nvbench.session import Session  # noqa: PLC0415
     from nvbench.store import RunWriter  # noqa: PLC0415
 
     plan = planned(Request(profile, testbed, overrides, quick))
+    known = throughputs(open_results(resolve_run(results, prior))) if prior else {}
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     with (
@@ -40,7 +44,7 @@ def command(profile: str, testbed: str | None, overrides: tuple[str, ...], quick
         Progress(plan) as progress,
     ):
         progress.stage(held.placement.describe())
-        Session(plan, held, store, progress).run()
+        Session(plan, held, store, progress, known).run()
     print_text(results_table(open_results(store.path), text_width()))
 
 

@@ -37,6 +37,13 @@ GUESSES = 8
 TRIALS_A_REPEAT = 4
 """Bursts that one repeat is expected to need, once the first is known."""
 
+SHORT_S = 0.2
+PATIENCE = 5
+"""Bursts up to `SHORT_S` cost next to nothing: disturbed ones are sent again so many times as often as long ones."""
+
+SHORTEST_S = 0.002
+"""Where longer first bursts are disturbed, none shorter than this is tried in their place."""
+
 
 @dataclass(frozen=True)
 class Bursts:
@@ -46,6 +53,7 @@ class Bursts:
         rate_pps: The rate within a burst, in frames per second and direction.
         longest: The longest burst without loss of each repeat, in frames per direction.
         at_least: Whether even the longest burst that was tried lost nothing.
+        most_s: How long that one was.
         carriers: The trials that passed with those bursts.
         trials: All trials, in order.
         warnings: What the reader has to know.
@@ -54,6 +62,7 @@ class Bursts:
     rate_pps: float
     longest: tuple[int, ...]
     at_least: bool
+    most_s: float
     carriers: tuple[Trial, ...]
     trials: tuple[Trial, ...]
     warnings: tuple[str, ...] = ()
@@ -69,26 +78,37 @@ def back_to_back(
 ) -> Bursts:
     """Find the longest burst at `rate_pps` that loses nothing, to `width` of it, so many times.
 
-    The first burst lasts `most_s`; if the generator cannot send it, the rate becomes one that it can. Beyond the
-    longest burst each frame more costs the same loss, so that bursts that lose frames tell where loss begins; a few
-    about that length confirm it. Later repeats begin with what the earlier ones found.
+    The first burst lasts `most_s`. If the generator cannot send it, the rate becomes one that it can; if that is
+    disturbed again and again, a shorter one takes its place. Beyond the longest burst each frame more costs the same
+    loss, so that bursts that lose frames tell where loss begins; a few about that length confirm it. Later repeats
+    begin with what the earlier ones found.
     """
     search = _BurstSearch(measure, rate_pps, width, repeat_invalid)
     longest: list[int] = []
     carriers: list[Trial] = []
-    warnings: tuple[str, ...] = ()
+    warnings: list[str] = []
     at_least = False
     try:
         at_least = search.first(most_s)
+        if search.most_s < most_s:
+            warnings.append(f"back-to-back: bursts longer than {search.most_s:.3g} s were disturbed again and again")
         for _ in range(0 if at_least else repeats):
             frames, carrier = search.longest(round(fmean(longest)) if longest else 0)
             longest.append(frames)
             carriers += [carrier] if carrier else []
     except _DisturbedError as disturbed:
-        warnings = (f"back-to-back: {len(longest)} of {repeats} repeats undisturbed; the last: {disturbed}",)
+        warnings.append(f"back-to-back: {len(longest)} of {repeats} repeats undisturbed; the last: {disturbed}")
     if at_least:
         longest, carriers = [search.most], [search.trials[-1]]
-    return Bursts(search.rate_pps, tuple(longest), at_least, tuple(carriers), tuple(search.trials), warnings)
+    return Bursts(
+        search.rate_pps,
+        tuple(longest),
+        at_least,
+        search.most_s,
+        tuple(carriers),
+        tuple(search.trials),
+        tuple(warnings),
+    )
 
 
 class _DisturbedError(Exception):
@@ -102,17 +122,32 @@ class _BurstSearch:
         self._repeat_invalid = repeat_invalid
         self._most_lost = 0
         self.rate_pps = rate_pps
+        self.most_s = 0.0
         self.most = 0
         self.trials: list[Trial] = []
 
     def first(self, most_s: float) -> bool:
         """Send the longest burst of all; whether nothing of it is lost."""
-        trial = self._burst(round(self.rate_pps * most_s), FLAT_OUT)
-        if trial.validity is Validity.UNDERSENT:
-            self.rate_pps = STEADY * trial.offered_pps
-            trial = self._burst(round(self.rate_pps * most_s))
+        while True:
+            self.most_s = most_s
+            try:
+                trial = self._sendable(most_s)
+                break
+            except _DisturbedError:
+                most_s /= SHRINK
+                if most_s < SHORTEST_S:
+                    raise
         self.most, self._most_lost = max(1, round(self.rate_pps * most_s)), _lost(trial)
         return not self._most_lost
+
+    def _sendable(self, seconds: float) -> Trial:
+        """A burst that the generator can send: as long as it cannot, the rate becomes what it offered, and less."""
+        for _ in range(self._repeat_invalid + 1):
+            trial = self._burst(round(self.rate_pps * seconds), FLAT_OUT)
+            if trial.validity is not Validity.UNDERSENT:
+                return trial
+            self.rate_pps = STEADY * trial.offered_pps or self.rate_pps
+        raise _DisturbedError(trial.reason)
 
     def longest(self, known: int) -> tuple[int, Trial | None]:
         """The longest burst that passes, and its trial; `known` is where to begin, 0 if nothing is known."""
@@ -146,11 +181,12 @@ class _BurstSearch:
 
     def _burst(self, frames: int, counts: frozenset[Validity] = JUDGED) -> Trial:
         """A burst of so many frames in each direction."""
+        seconds = frames / self.rate_pps
 
         def ask() -> Trial:
-            return self._measure(self.rate_pps, frames / self.rate_pps, AbortRule())
+            return self._measure(self.rate_pps, seconds, AbortRule())
 
-        found = repeated(ask, 1, self._repeat_invalid, counts)
+        found = repeated(ask, 1, self._repeat_invalid * (PATIENCE if seconds <= SHORT_S else 1), counts)
         self.trials += found.trials
         if not found.carriers:
             raise _DisturbedError(found.trials[-1].reason)
@@ -206,7 +242,7 @@ class BackToBackTest(Section):
         if rate_pps < scene.line_rate_pps:
             told = f"{scaled(rate_pps, 'pps')}, which the generator holds, not at {scaled(scene.line_rate_pps, 'pps')}"
             warnings.append(f"back-to-back: bursts were sent at {told}")
-        verdict = _verdict(found, self.most_s)
+        verdict = _verdict(found)
         row = replace(
             scene.row(self.name, found.trials, verdict, (*warnings, *found.warnings)),
             rate_pps=fmean(trial.offered_pps for trial in found.carriers) if found.carriers else None,
@@ -224,9 +260,9 @@ class BackToBackTest(Section):
         yield with_spread(row, found.longest)
 
 
-def _verdict(found: Bursts, most_s: float) -> str:
+def _verdict(found: Bursts) -> str:
     if not found.longest:
         return DISTURBED
     if found.at_least:
-        return f"at least this: nothing lost in {most_s:g} s"
+        return f"at least this: nothing lost in {found.most_s:.3g} s"
     return "device limited" if found.mean else "not one frame passes"

@@ -17,6 +17,12 @@ from nvbench.units import scaled
 LOSSLESS_STEPS = 2
 """Steps without loss after which the test ends (RFC 2544 section 26.3)."""
 
+MOST = frozenset({Validity.STALLED, Validity.PAUSED})
+"""Trials that the host disturbed: what it had a part in is more loss, never less."""
+
+LATE_RATIO = 0.02
+"""Share of the frames that such a trial may not have sent: beyond that it is one of another load."""
+
 
 @dataclass(frozen=True)
 class LossStep:
@@ -24,7 +30,7 @@ class LossStep:
 
     Attributes:
         share: The load asked for, as a share of the line rate.
-        carrier: The trial that tells; None if all were disturbed.
+        carrier: The trial that tells; None if all were too disturbed.
         trials: All trials at this load.
     """
 
@@ -36,6 +42,11 @@ class LossStep:
     def undersent(self) -> bool:
         """Whether the generator could not send the load."""
         return self.carrier is not None and self.carrier.validity is Validity.UNDERSENT
+
+    @property
+    def at_most(self) -> bool:
+        """Whether the host has a part in what was lost: the device alone loses no more than that."""
+        return self.carrier is not None and self.carrier.validity in MOST
 
 
 def frame_loss(
@@ -56,7 +67,7 @@ def frame_loss(
             return measure(load_pps, duration_s, AbortRule())
 
         found = repeated(ask, 1, repeat_invalid, FLAT_OUT)
-        carrier = found.carriers[0] if found.carriers else None
+        carrier = found.carriers[0] if found.carriers else _least(found.trials)
         made = LossStep(share, carrier, found.trials)
         yield made
         if made.undersent and carrier:
@@ -65,6 +76,16 @@ def frame_loss(
         lossless = lossless + 1 if clean else 0
         if lossless == LOSSLESS_STEPS:
             return
+
+
+def _least(trials: Sequence[Trial]) -> Trial | None:
+    """Of disturbed trials that offered the load the one that lost least."""
+    bounds = [
+        trial
+        for trial in trials
+        if trial.validity in MOST and trial.total.late <= LATE_RATIO * (trial.total.offered + trial.total.late)
+    ]
+    return min(bounds, key=lambda trial: trial.loss_ratio, default=None)
 
 
 class FrameLossTest(Section):
@@ -104,6 +125,9 @@ def _row(scene: Scene, step: LossStep, warnings: Sequence[str]) -> ResultRow:
             f"frame loss: the generator offers {most} at most, less than {step.share:.4g} of the line rate; "
             "loads in between are left out",
         )
+    if step.at_most:
+        verdict = f"{verdict}: at most this, disturbed"
+        warnings = (*warnings, f"frame loss: trials at {step.share:.4g} of the line rate were disturbed: {carrier.reason}")
     return replace(
         scene.row(FrameLossTest.name, step.trials, verdict, warnings),
         load_share=step.share,

@@ -10,7 +10,18 @@ from typing import ClassVar
 from pydantic import Field
 
 from nvbench.rfc2544.events import loss_events
-from nvbench.rfc2544.scene import DISTURBED, TRIAL_S, Expected, Repeats, Scene, Section, names, repeated, with_spread
+from nvbench.rfc2544.scene import (
+    DISTURBED,
+    FLAT_OUT,
+    TRIAL_S,
+    Expected,
+    Repeats,
+    Scene,
+    Section,
+    names,
+    repeated,
+    with_spread,
+)
 from nvbench.tables import ResultRow
 from nvbench.trial import AbortRule, DetailedMeasure, Step, Trial
 
@@ -46,13 +57,16 @@ def recovery(
     repeats: int,
     repeat_invalid: int = 3,
 ) -> Repeats:
-    """Offer an overload, then half of it without a pause; so many times."""
+    """Offer an overload, then half of it without a pause; so many times.
+
+    Where the generator cannot send all of the overload, what it offers is one as long as frames are lost.
+    """
     then = Step(AFTERWARDS * overload_pps, afterwards_s)
 
     def ask() -> Trial:
         return measure(overload_pps, overload_s, AbortRule(), then=then, detail=True)
 
-    return repeated(ask, repeats, repeat_invalid)
+    return repeated(ask, repeats, repeat_invalid, FLAT_OUT)
 
 
 def recovered(trial: Trial) -> Recovery | None:
@@ -120,9 +134,9 @@ class RecoveryTest(Section):
             self.repeats,
             scene.repeat_invalid,
         )
-        yield self._row(scene, found, overload_pps / scene.throughput_pps)
+        yield self._row(scene, found, scene.throughput_pps)
 
-    def _row(self, scene: Scene, found: Repeats, share: float) -> ResultRow:
+    def _row(self, scene: Scene, found: Repeats, throughput_pps: float) -> ResultRow:
         measured = [each for trial in found.carriers if (each := recovered(trial)) is not None]
         times = [each.seconds for each in measured if each.seconds is not None]
         warnings = scene.short("recovery: overloads", self.overload_s, TRIAL_S, "RFC 2544 section 26.5")
@@ -131,21 +145,23 @@ class RecoveryTest(Section):
             warnings.append(
                 f"recovery: {len(measured) - len(times)} of {len(measured)} overloads were not over in time"
             )
+        offered_pps = fmean(each.offered_pps for each in measured) if measured else None
+        share = offered_pps / throughput_pps if offered_pps is not None else None
         verdict = self._verdict(measured, times, share)
         if times and found.carriers[0].timeline:
             verdict = f"{verdict}, to {found.carriers[0].timeline.interval_s * 1e3:.3g} ms"
         row = replace(
             scene.row(self.name, found.trials, verdict, warnings),
             load_share=share,
-            rate_pps=fmean(each.offered_pps for each in measured) if measured else None,
+            rate_pps=offered_pps,
             recovery_time_s=fmean(times) if times else None,
             final_duration_s=self.overload_s,
             trial_ids=names(found.carriers),
         )
         return with_spread(row, times)
 
-    def _verdict(self, measured: Sequence[Recovery], times: Sequence[float], share: float) -> str:
-        if not measured:
+    def _verdict(self, measured: Sequence[Recovery], times: Sequence[float], share: float | None) -> str:
+        if share is None:
             return DISTURBED
         if not times:
             return f"did not recover within {self.afterwards_s:g} s"

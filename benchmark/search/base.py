@@ -57,17 +57,25 @@ class Goal:
 
     def passed(self, trial: Trial) -> bool:
         """Whether a trial meets the goal; one that offered nothing or was ended early shows nothing."""
-        return trial.valid and not trial.aborted and trial.total.offered > 0 and trial.loss_ratio <= self.loss_ratio
+        return trial.valid and _whole(trial) and trial.total.offered > 0 and trial.loss_ratio <= self.loss_ratio
 
     def failed(self, trial: Trial) -> bool:
         """Whether a trial misses the goal, however it would have gone on."""
         lost = trial.total.lost + trial.total.refused
         allowed = self.allowance(trial.intended_pps, trial.duration_s, len(trial.directions))
-        return trial.valid and (lost > allowed if trial.aborted else trial.loss_ratio > self.loss_ratio)
+        return trial.valid and (trial.loss_ratio > self.loss_ratio if _whole(trial) else lost > allowed)
 
     def full(self, trial: Trial) -> bool:
         """Whether a trial is long enough to carry an answer."""
         return trial.duration_s >= self.final_s
+
+
+WHOLE = 0.99
+"""Of its duration: a trial that lasted less was ended early, whether it says so or not."""
+
+
+def _whole(trial: Trial) -> bool:
+    return not trial.aborted and trial.elapsed_s >= WHOLE * trial.duration_s
 
 
 @dataclass(frozen=True, slots=True)

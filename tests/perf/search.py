@@ -1,6 +1,6 @@
 """How nvbench's search does beside others: same simulated devices, same seeds, both goals (NDR and a PDR of 0.5 %).
 
-    make perf-search
+    make perf
 
 Compared are MLRsearch (PyPI `mlrsearch`, in its best tuning for RFC 2544, with its TST 009 goal, and as CSIT uses it)
 and a plain binary search, without and with loss verification. Nothing real is measured and no time passes: seconds are
@@ -166,8 +166,8 @@ def _binary(meter: Meter, final_s: float, ratio: float, verify: bool) -> float:
 
 SEARCHES: dict[str, Search] = {
     "nvbench": ours,
-    "mlrsearch, RFC 2544": mlrsearch(exceed_ratio=0.0, initial_trial_duration=1.0, preceding_targets=2),
-    "mlrsearch, TST 009": mlrsearch(exceed_ratio=0.5, initial_trial_duration=1.0, preceding_targets=2, trials=2),
+    "mlrsearch, RFC 2544": mlrsearch(exceed_ratio=0.0, initial_trial_duration=0.5, preceding_targets=2, warmup=1.0),
+    "mlrsearch, TST 009": mlrsearch(exceed_ratio=0.5, initial_trial_duration=0.5, preceding_targets=2, trials=2),
     "mlrsearch, CSIT 21 x 1 s": mlrsearch(
         exceed_ratio=0.5, initial_trial_duration=1.0, final_trial_duration=1.0, duration_sum=21.0, warmup=1.0
     ),
@@ -290,7 +290,7 @@ def compare(final_s: float, seeds: int, searches: Sequence[str], devices: Sequen
 def main(argv: list[str]) -> None:
     logging.disable()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--final", type=float, action="append")
     parser.add_argument("--search", action="append")
     parser.add_argument("--device", action="append")
