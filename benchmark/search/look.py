@@ -73,6 +73,7 @@ class Look:
         self._samples = 0
         self._most_samples = min(SAMPLES[1], limits.max_trials // 5)
         self._since = 0
+        self._repeats = False  # whether a surprise came again
         self._reference: Trial | None = None
         self._load = limits.top_pps
 
@@ -96,7 +97,7 @@ class Look:
         again = self._flooded(self._limits.short_s / 2)
         if again is None or self.noise or (before and _alike(before, again)):
             return
-        self._since = at
+        self._since, self._repeats = at, False
         self._compare()
 
     def _flooded(self, duration_s: float) -> Trial | None:
@@ -181,7 +182,7 @@ class Look:
     def _probe(self, goal: Goal, knee_pps: float) -> bool:
         """Measure just above a knee, unless a trial with loss stands close enough to vouch for it.
 
-        A trial that puts the knee elsewhere is repeated: what comes again is the shape of the curve, else it is noise.
+        The first that puts the knee elsewhere is repeated: what comes again is the curve's shape, else it is noise.
         """
         short_s = self._limits.short_s
         if self.buffer and any(p.lost_pps and p.seconds >= LONG * short_s for p in self.points):
@@ -191,9 +192,10 @@ class Look:
             return False
         first = self._ledger.overload(load, short_s)
         moved = self._estimate(goal)
-        if moved is None or abs(moved / knee_pps - 1) > 2 * ALIKE:
+        if not self._repeats and (moved is None or abs(moved / knee_pps - 1) > 2 * ALIKE):
             again = self._ledger.overload(load, short_s)
-            if not _alike(first, again):
+            self._repeats = _alike(first, again)
+            if not self._repeats:
                 self._vary([first.forwarded_pps, again.forwarded_pps])
         return True
 

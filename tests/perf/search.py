@@ -52,7 +52,7 @@ DEVICES: dict[str, Device] = {
     "cold": Device(cold_share=0.3, warm_s=2.0),
     "slow to warm": Device(cold_share=0.1, warm_s=8.0),
     "rare loss": Device(background_loss=3e-10),
-    "stalls": Device(stalls_per_s=0.02, stall_s=0.002),
+    "stalls": Device(stalls_per_s=0.005, stall_s=0.002),
     "noise 0.3 %": Device(capacity_noise=0.003),
     "noise 1 %": Device(capacity_noise=0.01),
     "noise by second": Device(second_noise=0.002),
@@ -278,7 +278,15 @@ def compare(final_s: float, seeds: int, searches: Sequence[str], devices: Sequen
                 f"{100 * found.bias:8.2f}{100 * found.spread:9.2f}"
             )
     print()
-    for title, group in (("all devices", devices), ("noisy devices", [name for name in devices if name in NOISY])):
+    settled = [
+        name for name in devices if all(table[each, name].right >= 0.9 for each in searches if "CSIT" not in each)
+    ]
+    groups = {
+        "all devices": devices,
+        "noisy devices": [name for name in devices if name in NOISY],
+        "where all are right": settled,
+    }
+    for title, group in groups.items():
         for name in searches if group else ():
             rows = [table[name, device] for device in group]
             seconds = math.exp(statistics.fmean(math.log(row.seconds) for row in rows))
