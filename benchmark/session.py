@@ -62,9 +62,9 @@ class Session:
             NvbenchError: Something broke; what was measured is stored, what was changed is undone.
         """
         self.store.note_fingerprint(self.bench.fingerprint())
-        for warning in self.bench.placement.warnings:
-            self.store.warn(warning)
         if not self.plan.profile.simulated:
+            for warning in self.bench.placement.warnings:
+                self.store.warn(warning)
             self.observer.stage("making the bench ready")
             self.bench.make_ready([(setup.parameters, setup.max_frame_bytes) for setup in self.plan.setups])
         wires = self._wires()

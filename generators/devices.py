@@ -166,6 +166,8 @@ class LoadedDevice:
         return _poisson(self.random, self.device.stalls_per_s * seconds)
 
     def _background(self, frames: float) -> int:
+        if self.device.background_loss >= 1:
+            return max(0, math.ceil(frames))
         return min(int(frames), _poisson(self.random, self.device.background_loss * max(0.0, frames)))
 
 

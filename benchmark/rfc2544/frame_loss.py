@@ -127,7 +127,8 @@ def _row(scene: Scene, step: LossStep, warnings: Sequence[str]) -> ResultRow:
         )
     if step.at_most:
         verdict = f"{verdict}: at most this, disturbed"
-        warnings = (*warnings, f"frame loss: trials at {step.share:.4g} of the line rate were disturbed: {carrier.reason}")
+        told = f"frame loss: trials at {step.share:.4g} of the line rate were disturbed: {carrier.reason}"
+        warnings = (*warnings, told)
     return replace(
         scene.row(FrameLossTest.name, step.trials, verdict, warnings),
         load_share=step.share,

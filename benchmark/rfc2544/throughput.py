@@ -80,6 +80,14 @@ class ThroughputTest(Section):
     max_trials: int = Field(default=200, ge=3, le=10_000)
     budget_s: float | None = Field(default=None, gt=0, le=10_000_000)
 
+    @field_validator("final_s")
+    @classmethod
+    def _longest(cls, final_s: float, info: ValidationInfo) -> float:
+        search_s = info.data.get("search_s", 0.0)
+        if final_s < search_s:
+            raise ValueError(f"must be at least search_s, {search_s:g}, not {final_s:g}", "shorten search_s as well")
+        return final_s
+
     @field_validator("max_load")
     @classmethod
     def _not_empty(cls, most: float, info: ValidationInfo) -> float:

@@ -144,6 +144,10 @@ quick:
             "max_load: must be above min_load, 0.5, not 0.4 (there is nothing between them)",
         ),
         (
+            "tests.throughput={final_s: 1, search_s: 2}",
+            "final_s: must be at least search_s, 2, not 1 (shorten search_s as well)",
+        ),
+        (
             "tests.throughput={final_s: 60, budget_s: 30}",
             "budget_s: is less than one full-length trial, final_s, of 60 s",
         ),

@@ -13,6 +13,8 @@ from nvbench.generators.base import Live
 from nvbench.measurer import Measurer, Restart, StandingRig, held_against
 from nvbench.plan import make_plan
 from nvbench.profile import load_profile
+from nvbench.reading import throughputs
+from nvbench.rfc2544 import TESTS
 from nvbench.session import Session
 from nvbench.store import RunHeader, RunWriter
 from nvbench.tables import Subject
@@ -95,6 +97,40 @@ def test_disturbed_trials_are_stored_and_not_believed(tmp_path):
     assert row["rate_pps"] == pytest.approx(2.5e6, rel=0.005)
     stored = [trial["validity"] for trial in results.trials().to_pylist()]
     assert "stalled" in stored
+
+
+def test_every_test_is_made_on_a_simulated_device(tmp_path):
+    device = "{kind: simulated, mtu: 9000, buffer_frames: 20000, restart_s: 0.5, address_table: 1000}"
+    overrides = (f"datapath={device}", "generator=simulated", "traffic.frame_bytes=['imix:aaaaaaaddddg']")
+    plan = make_plan(load_profile("rfc2544-full", overrides, True), load_testbed("simulated"))
+    with bench(plan.testbed) as held, RunWriter.create(tmp_path, RunHeader("p", "simulated")) as store:
+        Session(plan, held, store, Silent()).run()
+    rows = nvbench.open_results(store.path).results().to_pylist()
+    assert list(dict.fromkeys(row["test"] for row in rows)) == [test.name for test in TESTS]
+    assert not [row["verdict"] for row in rows if "not possible" in row["verdict"]]
+    answers = {row["test"]: row for row in rows}
+    assert answers["throughput"]["imix"] == "aaaaaaaddddg"
+    assert answers["reset"]["outage_s"] == pytest.approx(0.5, abs=0.05)
+    assert answers["learning"]["addresses"] == 1000
+    assert answers["soak"]["events"] == []
+    assert answers["mrr"]["rate_pps"] == pytest.approx(2.5e6, rel=0.02)
+
+
+def test_an_earlier_run_narrows_the_start_and_not_the_verdict(tmp_path):
+    plan = make_plan(
+        load_profile("10ge-forwarding", (*SIMULATED, "traffic.frame_bytes=64"), True), load_testbed("simulated")
+    )
+    [case] = plan.cases
+    for number, prior_pps in enumerate((2.4e6, 1e5)):
+        with (
+            bench(plan.testbed) as held,
+            RunWriter.create(tmp_path / f"{number}", RunHeader("p", "simulated")) as store,
+        ):
+            Session(plan, held, store, Silent(), {case.case_id: {0.0: prior_pps}}).run()
+        results = nvbench.open_results(store.path)
+        first = results.trials().to_pylist()[0]
+        assert first["intended_pps"] == pytest.approx(1.1 * prior_pps)
+        assert throughputs(results)[case.case_id][0.0] == pytest.approx(2.5e6, rel=0.005)
 
 
 def lossy(lost: int) -> Trial:
