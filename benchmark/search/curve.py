@@ -16,11 +16,13 @@ from statistics import median
 from nvbench.trial import Trial
 
 SAME_LOAD = 1e-3
-SAME_NOISY_LOAD = 1e-2
-"""Loads closer than this, as a share, say nothing of a slope; the second where trials differ much by chance."""
+"""Loads closer than this, as a share, say nothing of a slope."""
 
 STEEPEST, FLATTEST = 10.0, 0.002
+"""Bounds of a slope; a single full queue has 1."""
+
 PAIRED = 3
+"""Trials at each of two loads that a slope between noisy ones needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +50,24 @@ def point(trial: Trial, buffer_frames: float, final_s: float) -> Point:
     return Point(trial.offered_pps, lost / trial.elapsed_s if trial.elapsed_s else 0.0, trial.elapsed_s)
 
 
-def root(points: Sequence[Point], loss_ratio: float, bottom_pps: float, noise: float = 0.0) -> float | None:
+def root(points: Sequence[Point], loss_ratio: float, bottom_pps: float) -> float | None:
     """The load at which a goal is just met; None where no load lost more than it allows.
 
     Args:
-        points: What trials said.
+        points: What trials said; repeats of a load count by their median.
         loss_ratio: The goal's.
         bottom_pps: The lowest load of interest; taken to lose nothing.
-        noise: By how much trials differ by chance, as a share. Where they do, no slope is seen between neighbours, and
-            most trials at about the same load have to agree.
     """
-    loads = _by_load(points, noise)
+    loads = _by_load(points)
     beyond = [point for point in loads if point.excess(loss_ratio) > 0]
     if not beyond:
         return None
     first = beyond[0]
-    below = [point for point in loads if point.load_pps < first.load_pps and point.lost_pps > 0]
-    neighbours = [] if noise else [*reversed(below), *beyond[1:]]
+    below = [point for point in loads if point.load_pps < first.load_pps]
+    neighbours = [*(point for point in reversed(below) if point.lost_pps), *beyond[1:]]
     found = first.load_pps - first.excess(loss_ratio) / slope(first, next(iter(neighbours), None), loss_ratio)
-    lossless = max(bottom_pps, lossless_below(points, first.load_pps, noise))
-    # Nearer to it than chance reaches, the slope may as well be steeper and the knee further up.
-    return found if found > lossless * (1 + 2 * noise) else math.sqrt(lossless * first.load_pps)
-
-
-def lossless_below(points: Sequence[Point], load_pps: float, noise: float = 0.0) -> float:
-    """The highest load below one at which nothing was lost, or most trials lost nothing; 0 where there is none."""
-    loads = _by_load(points, noise)
-    return max((point.load_pps for point in loads if point.load_pps < load_pps and not point.lost_pps), default=0.0)
+    lossless = max([bottom_pps, *(point.load_pps for point in below if not point.lost_pps)])
+    return found if found > lossless else math.sqrt(lossless * first.load_pps)
 
 
 def slope(first: Point, other: Point | None, loss_ratio: float) -> float:
@@ -105,12 +98,11 @@ def lower_median(values: Sequence[float]) -> float | None:
     return None if math.isinf(middle) else middle
 
 
-def _by_load(points: Sequence[Point], noise: float) -> list[Point]:
+def _by_load(points: Sequence[Point]) -> list[Point]:
     """One point a load, lowest first: repeats of a load are taken together."""
-    same = max(SAME_LOAD, min(SAME_NOISY_LOAD, 3 * noise))
     groups: list[list[Point]] = []
     for each in sorted(points, key=lambda point: point.load_pps):
-        if groups and each.load_pps <= groups[-1][0].load_pps * (1 + same):
+        if groups and each.load_pps <= groups[-1][0].load_pps * (1 + SAME_LOAD):
             groups[-1].append(each)
         else:
             groups.append([each])

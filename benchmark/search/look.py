@@ -29,6 +29,8 @@ ALIKE = 5e-4
 """Trials whose rates differ by less are repeats of each other."""
 
 FEW_LOST = 0.02
+"""Share of the frames: where fewer are lost, chance in counting them matters."""
+
 JUDGED = frozenset({Validity.VALID, Validity.UNDERSENT})
 """Trials that show what a device does with what it was offered."""
 
@@ -39,11 +41,17 @@ KNEE = 0.004
 """How far above the expected answer a trial has to lose."""
 
 KNEE_TRIALS = 8
+"""Trials in which a knee is found wherever it is: by the slope, or else by halving."""
+
 NOISE_GOAL = 0.002
 """How far a noisy device's capacity may be from its estimate, with a probability of 90 %."""
 
 SAMPLES = 8, 50
+"""Least and most trials that tell a noisy device's knee."""
+
 FAR_REACH = 4
+"""How much further above the knee every other of them is."""
+
 NEARBY = 1.15
 """Times a load: so far up one slope is taken to hold."""
 
@@ -177,7 +185,7 @@ class Look:
         return self._estimate(goal)
 
     def _estimate(self, goal: Goal) -> float | None:
-        return root(self.points, goal.loss_ratio, self._limits.bottom_pps, self.noise)
+        return root(self.points, goal.loss_ratio, self._limits.bottom_pps)
 
     def _probe(self, goal: Goal, knee_pps: float) -> bool:
         """Measure just above a knee, unless a trial with loss stands close enough to vouch for it.
