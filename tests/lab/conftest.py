@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -39,9 +40,16 @@ def traces() -> dict[str, object]:
     }
 
 
-@pytest.fixture
-def as_found():
-    """Fails the test if it leaves the machine other than it was."""
+@contextmanager
+def leaves_no_trace():
+    """Fails what is done within if it leaves the machine other than it was."""
     before = traces()
     yield
     assert traces() == before
+
+
+@pytest.fixture
+def as_found():
+    """Fails the test if it leaves the machine other than it was."""
+    with leaves_no_trace():
+        yield

@@ -8,7 +8,7 @@ A host that takes cores away too often leaves answers that say so (`limited_by` 
 times. An answer that is wrong and does not say so fails the test.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 
@@ -27,6 +27,11 @@ POLICER = (
 )
 
 
+def policed_pps(kbps: int, frame_bytes: int, clock: Mapping[str, float]) -> float:
+    """Frames a second that the policer passes, of true seconds."""
+    return kbps * 1000 / 8 / (frame_bytes - UNCOUNTED_BYTES) * clock["tsc_hz"] / clock["dpdk_hz"]
+
+
 def assert_policed(tmp_path, rates_kbps: Sequence[int], frame_bytes: int) -> None:
     """Measure a frame size at each policed rate until every answer agrees with its truth."""
     for attempt in range(ATTEMPTS):
@@ -36,12 +41,12 @@ def assert_policed(tmp_path, rates_kbps: Sequence[int], frame_bytes: int) -> Non
         assert done.returncode == 0, done.stderr
         results = nvbench.open_results(only_run(folder))
         clock = results.runs[0].fingerprint["clock"]
-        per_kbps = 1000 / 8 / (frame_bytes - UNCOUNTED_BYTES) * clock["tsc_hz"] / clock["dpdk_hz"]
+        truths = [policed_pps(kbps, frame_bytes, clock) for kbps in rates_kbps]
         rows = results.results().to_pylist()
         wrong = [
-            (row["limited_by"], row["rate_pps"], kbps * per_kbps)
-            for kbps, row in zip(rates_kbps, rows, strict=True)
-            if row["rate_pps"] != pytest.approx(kbps * per_kbps, rel=0.005)
+            (row["limited_by"], row["rate_pps"], truth)
+            for truth, row in zip(truths, rows, strict=True)
+            if row["rate_pps"] != pytest.approx(truth, rel=0.005)
         ]
         if not wrong:
             return

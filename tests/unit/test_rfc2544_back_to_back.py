@@ -1,5 +1,7 @@
 """Back-to-back frames: the longest burst without loss is B x / (x - C), found in few trials."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -77,8 +79,53 @@ def test_a_burst_below_line_rate_is_sent_at_what_the_generator_holds_and_that_is
         assert "bursts were sent at 4.75 Mpps, which the generator holds, not at 10 Mpps" in row.warnings[0]
 
 
+def test_the_rate_comes_down_until_the_generator_holds_it():
+    undersent = [sent(frames, 9, Validity.UNDERSENT) for frames in (8_000_000, 7_000_000)]
+    row = only(BackToBackTest(repeats=1).rows(scripted(*undersent, sent(7_000_000))))
+    assert row.load_share == pytest.approx(0.95 * 0.7)
+    assert row.verdict == "at least this: nothing lost in 2 s"
+    assert "bursts were sent at 6.65 Mpps, which the generator holds" in row.warnings[0]
+
+
+def disturbing(device: Device, longest_s: float, times: int = 10**9):
+    """A scene in which so many of the bursts that last longer are disturbed."""
+    stage = scene(device, throughput_pps=device.capacity_pps)
+    measure, left = stage.measurer("back_to_back", "burst"), [times]
+
+    def disturbed(load_pps, duration_s, abort, *, then=None, detail=False):
+        trial = measure(load_pps, duration_s, abort, then=then, detail=detail)
+        if duration_s <= longest_s or not left[0]:
+            return trial
+        left[0] -= 1
+        return replace(trial, validity=Validity.PAUSED, reason="generator was not there")
+
+    stage.measurer = lambda test, purpose: disturbed
+    return stage
+
+
+def test_where_long_bursts_are_disturbed_a_shorter_one_tells_as_much():
+    row = only(BackToBackTest(repeats=3).rows(disturbing(Device(capacity_pps=7e6, buffer_frames=4096), 0.2)))
+    assert row.burst_frames == pytest.approx(4096 / 0.3, rel=0.011)
+    assert row.verdict == "device limited"
+    assert row.warnings == ("back-to-back: bursts longer than 0.125 s were disturbed again and again",)
+
+
+def test_what_a_shorter_burst_did_not_lose_says_how_long_it_was():
+    row = only(BackToBackTest().rows(disturbing(Device(capacity_pps=20e6), 0.01)))
+    assert row.verdict == "at least this: nothing lost in 0.00781 s"
+    assert row.buffer_time_us == pytest.approx(7812.5)
+
+
+def test_short_bursts_are_repeated_more_often_than_long_ones():
+    device = Device(capacity_pps=7e6, buffer_frames=4096)
+    assert only(BackToBackTest(most_s=0.1, repeats=1).rows(disturbing(device, 0.0, times=15))).burst_frames
+    assert "were disturbed" not in str(only(BackToBackTest(most_s=0.1).rows(disturbing(device, 0.0, 15))).warnings)
+    assert "were disturbed" in str(only(BackToBackTest(most_s=1.0).rows(disturbing(device, 0.0, 15))).warnings)
+
+
 def test_disturbed_bursts_are_no_loss():
     row = only(BackToBackTest(repeats=5).rows(scripted(sent(100, 50, Validity.STALLED))))
     assert row.verdict == "too disturbed for an answer"
-    assert (row.burst_frames, row.trials, row.invalid_trials) == (None, 4, 4)
+    assert row.burst_frames is None
+    assert row.trials == row.invalid_trials == 4 + 16 + 16  # of 2 s, then of a sixteenth each
     assert "0 of 5 repeats undisturbed" in row.warnings[0]

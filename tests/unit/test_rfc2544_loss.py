@@ -5,7 +5,7 @@ import pytest
 from nvbench.generators.devices import Device
 from nvbench.rfc2544.frame_loss import FrameLossTest
 from nvbench.rfc2544.mrr import MrrTest
-from nvbench.trial import Validity
+from nvbench.trial import Counters, Trial, Validity
 from tests.unit.test_rfc2544_scene import LINE_PPS, only, scene, scripted, sent
 
 
@@ -40,14 +40,25 @@ def test_a_generator_that_cannot_send_the_line_rate_is_named_and_what_it_offered
 
 
 def test_a_disturbed_step_is_a_row_that_says_so_and_the_test_goes_on():
-    stalled = sent(100, 30, Validity.STALLED)
-    rows = list(FrameLossTest().rows(scripted(*[stalled] * 4, sent(100), sent(100))))
+    foreign = sent(100, 30, Validity.FOREIGN)
+    rows = list(FrameLossTest().rows(scripted(*[foreign] * 4, sent(100), sent(100))))
     assert [(row.verdict, row.loss_ratio) for row in rows] == [
         ("too disturbed for an answer", None),
         ("at 0.9 of the line rate", 0),
         ("at 0.8 of the line rate", 0),
     ]
     assert rows[0].invalid_trials == 4
+
+
+def test_what_a_disturbed_load_lost_is_the_most_that_the_device_loses():
+    disturbed = [sent(1000, 30, Validity.STALLED), sent(1000, 9, Validity.STALLED), sent(1000, 10, Validity.PAUSED)]
+    less = Trial(1000, 1.0, 1.0, (Counters(sent=970, late=30, received=970),), validity=Validity.PAUSED)
+    first, *_ = FrameLossTest().rows(scripted(*disturbed, less, sent(1000)))
+    assert first.verdict == "at the line rate: at most this, disturbed"
+    assert first.loss_ratio == pytest.approx(0.009)  # what was late was not offered, and bounds nothing
+    assert first.warnings[0] == (
+        "frame loss: trials at 1 of the line rate were disturbed: device was paused by the host"
+    )
 
 
 def test_a_short_trial_stays_a_warning():

@@ -68,6 +68,17 @@ def test_the_overload_is_no_more_than_the_link_carries():
     assert row.load_share == pytest.approx(10 / 9.9)
 
 
+def test_an_overload_is_what_the_generator_offered_of_it():
+    trial = overload([5] * 10 + [9, 0, 0, 0, 0])
+    offered = replace(trial, validity=Validity.UNDERSENT, reason="sent 1 of 1.1 kpps")
+    stage = scripted(offered)
+    stage.answers_pps = {0.0: 950.0}
+    row = only(RecoveryTest(overload_s=1.5, afterwards_s=0.5, repeats=2).rows(stage))
+    assert row.verdict == "from 105% of the throughput, to 100 ms"
+    assert row.load_share == pytest.approx(1000 / 950)
+    assert row.recovery_time_s == pytest.approx(0.1)
+
+
 # -- reset (RFC 2544 section 26.6, RFC 6201) ---------------------------------------------------------------------
 
 
