@@ -2,71 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
-    GetPydanticSchema,
     ValidationError,
     create_model,
-    model_validator,
 )
-from pydantic_core import core_schema
 
+from nvbench.axes import DatapathAxes, Model, TrafficAxes, sized
 from nvbench.datapaths import PARAMETERS
 from nvbench.errors import UsageError
 from nvbench.faults import Fault, did_you_mean, faults, refuse
 from nvbench.rfc2544 import TESTS, Section
-from nvbench.traffic import Direction, FlowField, Traffic, genome_sizes
+from nvbench.traffic import FlowField
 from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES
 from nvbench.yamlfile import Document, locate, packaged, parse
 
 PACKAGE = "nvbench.profiles"
 ETHERNET_BYTES = 14
 UDP_PORTS = 1 << 16
-IMIX = "imix:"
-
-
-class Model(BaseModel):
-    """Frozen, strict, and knows no keys but its own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-def _swept(value: object) -> object:
-    """A scalar is a sweep of one."""
-    return tuple(value) if isinstance(value, list) else (value,)
-
-
-def _swept_lists(value: object) -> object:
-    """A list of words is a sweep of one list; a list that holds lists sweeps them."""
-    if not (isinstance(value, list) and any(isinstance(below, list) for below in value)):
-        value = [value]
-    return tuple(tuple(below) if isinstance(below, list) else (below,) for below in value)
-
-
-def _different(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    for index, value in enumerate(values):
-        if any(value == other and type(value) is type(other) for other in values[:index]):
-            raise ValueError(f"lists {_word(value)} twice")
-    return values
-
-
-def _word(value: object) -> str:
-    return "+".join(str(below) for below in value) if isinstance(value, tuple) else str(value)
-
-
-def _in_header_order(fields: tuple[FlowField, ...]) -> tuple[FlowField, ...]:
-    return tuple(sorted(_different(fields), key=list(FlowField).index))
 
 
 def _file_name(name: str) -> str:
@@ -75,84 +34,7 @@ def _file_name(name: str) -> str:
     return name
 
 
-def _size_or_genome(value: object, size: Callable[[object], int]) -> int | str:
-    if not (isinstance(value, str) and value.startswith(IMIX)):
-        return size(value)
-    try:
-        genome_sizes(value.removeprefix(IMIX))
-    except UsageError as error:
-        raise ValueError(error.what, error.remedy) from error
-    return value
-
-
-def _frames_schema(_source: object, _handler: object) -> core_schema.CoreSchema:
-    return core_schema.no_info_wrap_validator_function(
-        _size_or_genome,
-        core_schema.int_schema(ge=64, le=16000, strict=True),
-        serialization=core_schema.simple_ser_schema("any"),
-    )
-
-
 Name = Annotated[str, AfterValidator(_file_name)]
-FrameBytes = Annotated[int | str, GetPydanticSchema(_frames_schema)]
-"""A size with FCS, or `imix:` and a genome of sizes that follow each other (RFC 6985)."""
-
-Flows = Annotated[int, Field(ge=1, le=1_000_000)]
-VlanId = Annotated[int, Field(ge=1, le=4094)]
-Vary = Annotated[
-    tuple[Annotated[FlowField, Field(strict=False)], ...],
-    Field(min_length=1),
-    AfterValidator(_in_header_order),
-]
-_SWEEP = (BeforeValidator(_swept), Field(min_length=1), AfterValidator(_different))
-
-
-class TrafficAxes(Model):
-    """The frames; each key may list several values, which are then swept."""
-
-    frame_bytes: Annotated[tuple[FrameBytes, ...], *_SWEEP]
-    flows: Annotated[tuple[Flows, ...], *_SWEEP] = (1,)
-    vary: Annotated[
-        tuple[Vary, ...], BeforeValidator(_swept_lists), Field(min_length=1), AfterValidator(_different)
-    ] = ((FlowField.UDP_SRC,),)
-    vlan: Annotated[tuple[VlanId | None, ...], *_SWEEP] = (None,)
-    direction: Annotated[tuple[Annotated[Direction, Field(strict=False)], ...], *_SWEEP] = (Direction.UNIDIRECTIONAL,)
-
-    def each(self) -> Iterator[Traffic]:
-        """Every combination; frame sizes change fastest."""
-        axes = (self.direction, self.vlan, self.vary, self.flows, self.frame_bytes)
-        for direction, vlan, vary, flows, frames in itertools.product(*axes):
-            yield replace(_sized(frames), flows=flows, vary=vary, vlan=vlan, direction=direction)
-
-    def __len__(self) -> int:
-        return math.prod(len(axis) for axis in (self.direction, self.vlan, self.vary, self.flows, self.frame_bytes))
-
-
-def _sized(frames: int | str) -> Traffic:
-    return Traffic(frames) if isinstance(frames, int) else Traffic.mixed(frames.removeprefix(IMIX))
-
-
-class DatapathAxes(Model):
-    """The datapath: its kind and the options of that kind; each may list several values."""
-
-    kind: Annotated[tuple[str, ...], *_SWEEP]
-    options: dict[str, Annotated[tuple[Any, ...], *_SWEEP]] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if not isinstance(value, dict):
-            return value
-        kind = {"kind": value["kind"]} if "kind" in value else {}
-        return {**kind, "options": {key: below for key, below in value.items() if key != "kind"}}
-
-    def each(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every combination of a kind and options."""
-        for kind, *values in itertools.product(self.kind, *self.options.values()):
-            yield kind, dict(zip(self.options, values, strict=True))
-
-    def __len__(self) -> int:
-        return math.prod([len(self.kind), *(len(values) for values in self.options.values())])
 
 
 class Tests(Model):
@@ -227,24 +109,30 @@ def read_profile(name: str, data: bytes, overrides: Sequence[str] = (), quick: b
     Raises:
         UsageError: It has faults; lists all of them.
     """
-    lines: list[str] = []
-    chosen = None
-    for variant in (False, True):  # the quick section is checked even when it is not used
-        document = parse(data, name)
-        _apply(document, overrides)
-        section = document.value.get("quick", {})
-        if not isinstance(section, dict):
-            lines += document.lines([Fault(("quick",), "must be a mapping of the keys that --quick changes")])
-        elif "quick" in section:
-            lines += document.lines([Fault(("quick", "quick"), "unknown key")])
-        document = document.merged("quick", use=variant)
-        _apply(document, [text for text in overrides if not text.lstrip().startswith("quick")])
-        profile, found = _validated(document, quick=variant)
-        lines += document.lines(found)
-        chosen = profile if variant is quick else chosen
+    lines, chosen = _variant(name, data, overrides, quick)
+    # The one that is not used is checked as well, but for what overrides that are meant for the other do to it.
+    unused, _ = _variant(name, data, overrides, not quick)
+    if unused and _variant(name, data, (), not quick)[0]:
+        lines += [line for line in unused if line not in lines]
     if lines or chosen is None:
         refuse(lines)
     return chosen
+
+
+def _variant(name: str, data: bytes, overrides: Sequence[str], quick: bool) -> tuple[list[str], Profile | None]:
+    """The faults of a file with or without its quick section, and the profile that it makes."""
+    lines: list[str] = []
+    document = parse(data, name)
+    _apply(document, overrides)
+    section = document.value.get("quick", {})
+    if not isinstance(section, dict):
+        lines += document.lines([Fault(("quick",), "must be a mapping of the keys that --quick changes")])
+    elif "quick" in section:
+        lines += document.lines([Fault(("quick", "quick"), "unknown key")])
+    document = document.merged("quick", use=quick)
+    _apply(document, [text for text in overrides if not text.lstrip().startswith("quick")])
+    profile, found = _validated(document, quick=quick)
+    return [*lines, *document.lines(found)], profile
 
 
 def packaged_profiles() -> dict[str, str]:
@@ -329,12 +217,12 @@ def _traffic_faults(profile: Profile) -> Iterator[Fault]:
     untagged = None in traffic.vlan
     overhead = ETHERNET_BYTES + FCS_BYTES + (0 if untagged else VLAN_TAG_BYTES)
     for index, frames in enumerate(traffic.frame_bytes):
-        sized = _sized(frames)
-        smallest = max(replace(sized, vlan=vlan).smallest_frame_bytes for vlan in traffic.vlan)
-        frame_bytes = sized.largest_frame_bytes
+        frame = sized(frames)
+        smallest = max(replace(frame, vlan=vlan).smallest_frame_bytes for vlan in traffic.vlan)
+        frame_bytes = frame.largest_frame_bytes
         packet = frame_bytes - overhead
-        if min(sized.sizes) < smallest:
-            what = f"{min(sized.sizes)} is too small for the headers and the generator's stamp"
+        if min(frame.sizes) < smallest:
+            what = f"{min(frame.sizes)} is too small for the headers and the generator's stamp"
             yield Fault(("traffic", "frame_bytes", index), what, f"the smallest is {smallest}")
         if mtus and packet > min(mtus):
             what = f"a frame of {frame_bytes} carries an IP packet of {packet}, the MTU is {min(mtus)}"

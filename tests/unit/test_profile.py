@@ -274,3 +274,10 @@ def test_no_override_ends_in_a_traceback(key: str, tree: object) -> None:
         small(f"{key}={value}")
     except UsageError as error:
         assert str(error)
+
+
+def test_an_override_for_the_quick_section_is_not_held_against_the_rest():
+    profile = load_profile("10ge-forwarding", ["tests.throughput.budget_s=15"], quick=True)
+    assert profile.tests.throughput.budget_s == 15
+    with pytest.raises(UsageError, match="full-length trial"):
+        load_profile("10ge-forwarding", ["tests.throughput.budget_s=15"])
