@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from nvbench.errors import UsageError
+
 
 @click.command("report")
 @click.argument("run", default="latest")
@@ -34,7 +36,10 @@ def command(run: str, form: str, output: Path | None, plot: Path | None, results
     else:
         print_text(as_text(parts, text_width()))
         return
-    if output:
-        output.write_text(text)
-    else:
+    if output is None:
         click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text)
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", place=str(output)) from None

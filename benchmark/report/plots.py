@@ -54,6 +54,8 @@ def draw(results: Results, path: Path) -> None:
         figure.savefig(path, dpi=150)
     except ValueError as error:
         raise UsageError(str(error), place=str(path), remedy="end it with .png") from None
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", place=str(path)) from None
 
 
 def _throughput(axes: Axes, rows: Sequence[Row]) -> None:

@@ -126,9 +126,8 @@ class _Search:
     def _first(self, quest: Quest) -> float:
         """Where the goal should just pass."""
         expected = self._expected(quest)
-        quest.adopt(
-            math.inf if expected is None or not self._look.noise else expected
-        )  # a noisy one passes by luck, too
+        # A noisy device passes far up now and then.
+        quest.adopt(expected if self._look.noise and expected is not None else math.inf)
         return self._ledger.top_pps if expected is None else self._within(expected)
 
     def _expected(self, quest: Quest) -> float | None:
@@ -198,12 +197,11 @@ class _Search:
     def _refuted(self, quest: Quest) -> bool:
         """Whether a load just above the answer fails, so that there is nothing more to find."""
         load = self._above(quest)
-        if load <= quest.low or (
-            quest.closed(self._ledger.top_pps) and self._telling_s(quest, load) > self._limits.short_s
-        ):
+        telling_s = self._telling_s(quest, load)
+        if load <= quest.low or (telling_s > self._limits.short_s and quest.closed(self._ledger.top_pps)):
             return True
         for attempt in range(REFUTE_TRIES):
-            trial = self._shorter(quest.goal, load, self._telling_s(quest, load))
+            trial = self._shorter(quest.goal, load, telling_s)
             if quest.goal.passed(trial):
                 if attempt or not self._look.noise:
                     return False

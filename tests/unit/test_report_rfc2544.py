@@ -252,3 +252,13 @@ def test_nothing_to_plot_is_said(tmp_path: Path) -> None:
         writer.append_result(row("learning"))
     with pytest.raises(NvbenchError, match="no throughput and no loss curve"):
         invoke("report", str(writer.path), "--plot", str(tmp_path / "plot.png"))
+
+
+@pytest.mark.parametrize("option", ["--output", "--plot"])
+def test_a_place_that_cannot_be_written_is_said(run: Path, tmp_path: Path, option: str) -> None:
+    if option == "--plot":
+        pytest.importorskip("matplotlib")
+    target = tmp_path / "nowhere" / "report.png"
+    caught = CliRunner().invoke(group, ["report", str(run), option, str(target)]).exception
+    assert isinstance(caught, NvbenchError)
+    assert str(caught) == f"{target}: cannot be written: No such file or directory"
