@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 from pydantic import (
@@ -20,6 +20,8 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from nvbench.errors import UsageError
+from nvbench.offloads import Offloads
+from nvbench.topology import Topology, guests
 from nvbench.traffic import Direction, FlowField, Traffic, genome_sizes
 
 IMIX = "imix:"
@@ -115,10 +117,29 @@ def sized(frames: int | str) -> Traffic:
     return Traffic(frames) if isinstance(frames, int) else Traffic.mixed(frames.removeprefix(IMIX))
 
 
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A path through the system under test.
+
+    Attributes:
+        kind: Kind of the datapath.
+        topology: How ends and guests stand around it.
+        guest: Kind of its guests.
+        options: The datapath's.
+    """
+
+    kind: str
+    topology: Topology
+    guest: str
+    options: dict[str, Any]
+
+
 class DatapathAxes(Model):
-    """The datapath: its kind and the options of that kind; each may list several values."""
+    """The datapath: its kind, its topology, its guests and the options of that kind; each may list several values."""
 
     kind: Annotated[tuple[str, ...], *_SWEEP]
+    topology: Annotated[tuple[Annotated[Topology, Field(strict=False)], ...], *_SWEEP] = (Topology.P2P,)
+    guest: Annotated[tuple[str, ...], *_SWEEP] = ("namespace",)
     options: dict[str, Annotated[tuple[Any, ...], *_SWEEP]] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -126,13 +147,40 @@ class DatapathAxes(Model):
     def _split(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
-        kind = {"kind": value["kind"]} if "kind" in value else {}
-        return {**kind, "options": {key: below for key, below in value.items() if key != "kind"}}
+        own = {key: value[key] for key in ("kind", "topology", "guest") if key in value}
+        return {**own, "options": {key: below for key, below in value.items() if key not in own}}
 
-    def each(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Every combination of a kind and options."""
-        for kind, *values in itertools.product(self.kind, *self.options.values()):
-            yield kind, dict(zip(self.options, values, strict=True))
+    def each(self) -> Iterator[Path]:
+        """Every combination of a kind, a topology, guests and options; where there are no guests, none is named."""
+        for topology in self.topology:
+            kinds = self.guest if guests(topology) else ("",)
+            for guest, kind, *values in itertools.product(kinds, self.kind, *self.options.values()):
+                yield Path(kind, topology, guest, dict(zip(self.options, values, strict=True)))
 
     def __len__(self) -> int:
-        return math.prod([len(self.kind), *(len(values) for values in self.options.values())])
+        sizes = [len(self.kind), len(self.topology), len(self.guest)]
+        return math.prod([*sizes, *(len(values) for values in self.options.values())])
+
+    def resolved(self) -> dict[str, Any]:
+        """As a profile says it, in plain JSON values."""
+        plain = self.model_dump(mode="json")
+        return {**{key: plain[key] for key in ("kind", "topology", "guest")}, **plain["options"]}
+
+
+class OffloadAxes(Model):
+    """Offloads of the endpoints, switched by ethtool; null leaves one as it is found. Each may list both."""
+
+    tx_checksum: Annotated[tuple[bool | None, ...], *_SWEEP] = (None,)
+    sg: Annotated[tuple[bool | None, ...], *_SWEEP] = (None,)
+    tso: Annotated[tuple[bool | None, ...], *_SWEEP] = (None,)
+    gso: Annotated[tuple[bool | None, ...], *_SWEEP] = (None,)
+    gro: Annotated[tuple[bool | None, ...], *_SWEEP] = (None,)
+
+    def each(self) -> Iterator[Offloads]:
+        """Every combination that a kernel can have, once."""
+        axes = itertools.product(self.tx_checksum, self.sg, self.tso, self.gso, self.gro)
+        yield from dict.fromkeys(Offloads(*values).settled() for values in axes)
+
+
+Datapaths = Annotated[tuple[DatapathAxes, ...], BeforeValidator(_swept), Field(min_length=1)]
+"""One sweep, or a list of them for paths that do not share their options."""

@@ -1,54 +1,28 @@
-"""A bench made ready: hosts reached, memory reserved, generator built; and rigs brought up on it.
-
-A rig is a datapath with a generator connected to it. Whatever is changed on a host is in the journal first.
-"""
+"""A bench made ready: hosts reached, its lock taken, memory reserved, the generator built."""
 
 from __future__ import annotations
 
 import math
 import os
-import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 
 from nvbench import doctor, fingerprint
-from nvbench.collectors import PollerWatch
-from nvbench.datapaths import make_datapath
-from nvbench.datapaths.base import Datapath, Parameters, Place, dpdk_files, virtual_ports
-from nvbench.datapaths.direct import WIRE_MEMORY_MB
-from nvbench.datapaths.simulated import Simulated, SimulatedParameters
-from nvbench.endpoint import Port
-from nvbench.errors import DatapathError, NotReadyError
+from nvbench.datapaths.base import Parameters
+from nvbench.datapaths.testpmd import WIRE_MEMORY_MB
+from nvbench.errors import NotReadyError
 from nvbench.generators import nvgen
-from nvbench.generators.base import Generator, Layout
-from nvbench.generators.devices import Device, LoadedDevice
-from nvbench.generators.simulated import SimulatedGenerator
+from nvbench.guests import GuestSide
 from nvbench.hosts import Host, LocalHost
 from nvbench.hosts.recording import RecordingHost
-from nvbench.journal import Journal, Restore, locked, state_folder
+from nvbench.journal import Journal, Restore, locked
 from nvbench.placement import Placement, place_cores
+from nvbench.plan import Plan, Setup
 from nvbench.testbed import Testbed
 
 BUILD_FOLDER = "/var/cache/nvbench"
-READY_PATIENCE_S = 30.0
-
-
-@dataclass
-class Rig:
-    """A datapath that is up, with a generator connected to it."""
-
-    datapath: Datapath
-    generator: Generator
-    make_watch: Callable[[], PollerWatch]
-    watch: PollerWatch = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.watch_anew()
-
-    def watch_anew(self) -> None:
-        """Watch the polling threads that there are now: those of another program after a restart."""
-        self.watch = self.make_watch()
+DPDK_KINDS = frozenset({"ovs_dpdk", "testpmd"})
+"""Datapaths that are DPDK programs."""
 
 
 class Bench:
@@ -59,10 +33,10 @@ class Bench:
     ) -> None:
         self.testbed = testbed
         self.placement = placement
+        self.journal = journal
+        self.nvgen = ""
         self._hosts = hosts
-        self._journal = journal
-        self._rigs = 0
-        self._nvgen = ""
+        self._names = 0
 
     @property
     def generator_host(self) -> RecordingHost:
@@ -74,6 +48,16 @@ class Bench:
         """The switch's host."""
         return self._hosts[self.testbed.switch.host]
 
+    @property
+    def guest_side(self) -> GuestSide:
+        """What stands behind each kind of guest."""
+        return GuestSide(self.testbed.guests, self._hosts)
+
+    def new_name(self) -> str:
+        """A name for what is brought up next; no other run and no earlier bring-up has it."""
+        self._names += 1
+        return f"nv{os.getpid()}-{self._names}"
+
     def fingerprint(self) -> fingerprint.Fingerprint:
         """What each host is, and where things run on it."""
         found = {name: fingerprint.fingerprint(host) for name, host in self._hosts.items()}
@@ -83,29 +67,36 @@ class Bench:
         """The commands run on the hosts since the last call, each behind its host's name."""
         return [[name, *argv] for name, host in self._hosts.items() for argv in host.take_commands()]
 
-    # -- getting ready -----------------------------------------------------------------------------------------
-
-    def make_ready(self, setups: Iterable[tuple[Parameters, int]]) -> None:
-        """See that what is needed is there: programs, the generator, and hugepages for switch and generator.
+    def make_ready(self, plan: Plan) -> None:
+        """See that what a plan needs is there: programs, the generator, and hugepages for switch and generator.
 
         Hugepages that the host has are kept, what lacks is added.
-
-        Args:
-            setups: Datapath options and largest frame of each set-up to come.
 
         Raises:
             NotReadyError: Something is missing, or the host has not enough memory.
         """
+        uses = plan_uses(plan)
         for name, host in self._hosts.items():
-            if lacking := doctor.missing(doctor.examine(host)):
+            if lacking := doctor.missing(doctor.examine(host, uses[name])):
                 told = "; ".join(f"{check.name}: {check.found}" for check in lacking)
-                raise NotReadyError(told, place=f"host {name}", remedy="nvbench doctor --fix")
-        self._nvgen = nvgen.build(self.generator_host, BUILD_FOLDER)
+                remedy = "nvbench doctor --fix" if any(check.packages for check in lacking) else lacking[0].remedy
+                raise NotReadyError(told, place=f"host {name}", remedy=remedy)
+        setups = list(plan.setups)
+        frames = [setup for setup in setups if not setup.streams]
         needs: dict[str, list[int]] = {}
-        needs.setdefault(self.generator_host.name, []).append(max(_generator_memory_mb(*setup) for setup in setups))
-        needs.setdefault(self.switch_host.name, []).append(max(self.testbed.switch.socket_memory_mb, WIRE_MEMORY_MB))
+        if frames:
+            self.nvgen = nvgen.build(self.generator_host, BUILD_FOLDER)
+            most_mb = max(generator_memory_mb(setup.parameters, setup.max_frame_bytes) for setup in frames)
+            needs.setdefault(self.generator_host.name, []).append(most_mb)
+        if switch_mb := max((self._switch_memory_mb(setup) for setup in setups), default=0):
+            needs.setdefault(self.switch_host.name, []).append(switch_mb)
         for name, sizes_mb in needs.items():
             self._reserve(self._hosts[name], sizes_mb)
+
+    def _switch_memory_mb(self, setup: Setup) -> int:
+        if setup.path.kind in DPDK_KINDS:
+            return self.testbed.switch.socket_memory_mb
+        return 0 if setup.streams else WIRE_MEMORY_MB
 
     def _reserve(self, host: Host, sizes_mb: list[int]) -> None:
         memory = fingerprint.memory(host)
@@ -119,7 +110,7 @@ class Bench:
             return
         path = f"/sys/kernel/mm/hugepages/hugepages-{page_kb}kB/nr_hugepages"
         found = host.read(path) or "0\n"
-        self._journal.record(host, Restore(path, found))
+        self.journal.record(host, Restore(path, found))
         host.write(path, f"{int(found) + lacking}\n")
         got = int(host.read(path) or 0) - int(found)
         if got < lacking:
@@ -129,98 +120,32 @@ class Bench:
                 remedy="free memory, or reserve hugepages at boot: hugepages=N on the kernel command line",
             )
 
-    # -- rigs --------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def rig(
-        self, kind: str, parameters: Parameters, *, max_frame_bytes: int, drain_s: float, seed: int = 1
-    ) -> Iterator[Rig]:
-        """Bring a datapath up with a generator connected; all of it goes down at the end.
-
-        Raises:
-            NvbenchError: It did not come up; the host is as before.
-        """
-        self._rigs += 1
-        if isinstance(parameters, SimulatedParameters):
-            yield _simulated_rig(parameters, seed)
-            return
-        place = self._place()
-        datapath = make_datapath(kind, place, parameters)
-        layout = Layout(
-            ports=self._generator_ports(place, parameters),
-            cores=self.placement.generator_cores,
-            queues=parameters.queues,
-            descriptors=parameters.descriptors,
-            max_frame_bytes=max_frame_bytes,
-            memory_mb=_generator_memory_mb(parameters, max_frame_bytes),
-        )
-        with ExitStack() as stack:
-            stack.callback(datapath.down)
-            datapath.up(self._journal)
-            prefix = f"{self._name()}-gen"
-            self._journal.record(self.generator_host, dpdk_files(prefix))
-            generator = nvgen.Nvgen.start(
-                self.generator_host,
-                layout,
-                binary=self._nvgen,
-                housekeeping_core=self.placement.housekeeping_core,
-                file_prefix=prefix,
-                drain_s=drain_s,
-            )
-            stack.callback(generator.close)
-            try:
-                datapath.attach()
-            except DatapathError:
-                generator.check_alive()  # its end is then the fault to tell
-                raise
-            generator.ready(READY_PATIENCE_S)
-            yield Rig(
-                datapath,
-                generator,
-                lambda: PollerWatch(self.switch_host, datapath.poller(), self.placement.pmd_cores),
-            )
-
-    def _name(self) -> str:
-        return f"{self.testbed.name}-{os.getpid()}-{self._rigs}"
-
-    def _place(self) -> Place:
-        switch = self.testbed.switch
-        return Place(
-            host=self.switch_host,
-            folder=f"{state_folder()}/{self._name()}",
-            pmd_cores=self.placement.pmd_cores,
-            housekeeping_core=self.placement.switch_housekeeping_core,
-            memory_mb=switch.socket_memory_mb,
-            ports=(switch.ports[0].device, switch.ports[1].device),
-            prefix=switch.ovs,
-        )
-
-    def _generator_ports(self, place: Place, parameters: Parameters) -> tuple[Port, Port]:
-        if self.testbed.virtual:
-            return virtual_ports(place, parameters)
-        first, second = (
-            Port(("-a", port.pci), port.pci)
-            if port.pci
-            else Port(("--vdev", str(port.vdev)), str(port.vdev).partition(",")[0])
-            for port in self.testbed.generator.ports
-        )
-        return first, second
-
-
-def _generator_memory_mb(parameters: Parameters, max_frame_bytes: int) -> int:
+def generator_memory_mb(parameters: Parameters, max_frame_bytes: int) -> int:
     """Hugepage memory that buffers for every descriptor of two ports take, both ways, and room for the rest."""
     buffers = 2 * 2 * parameters.queues * (parameters.descriptors + 640)
     return 128 + buffers * (max(2048, max_frame_bytes + 64) + 384) // 2**20
 
 
-def _simulated_rig(parameters: SimulatedParameters, seed: int) -> Rig:
-    told = parameters.model_dump(include=set(Device.__dataclass_fields__))
-    device = LoadedDevice(
-        Device(capacity_pps=parameters.capacity_mpps * 1e6, **told),
-        random.Random(seed),  # noqa: S311 - reproducible, not secret
-    )
-    generator = SimulatedGenerator(device, seed)
-    return Rig(Simulated(device, parameters), generator, lambda: PollerWatch(LocalHost(), None, ()))
+def plan_uses(plan: Plan) -> dict[str, set[str]]:
+    """Host -> what a plan uses of it, in the words of `doctor.examine`."""
+    testbed, setups = plan.testbed, list(plan.setups)
+    uses: dict[str, set[str]] = {name: set() for name in testbed.hosts}
+    on_generator, on_switch = uses[testbed.generator.host], uses[testbed.switch.host]
+    for setup in setups:
+        kind = setup.path.kind
+        if kind.startswith("ovs_"):
+            on_switch.add("ovs")
+        if kind in DPDK_KINDS:
+            on_switch |= {"hugepages", "testpmd"} if kind == "testpmd" else {"hugepages", "ovs-dpdk"}
+        if setup.streams:
+            tools = {section.tool for _, section in plan.profile.tests.streams()}
+            on_switch |= {"namespaces", *tools} if setup.path.guest in ("", "namespace") else {"namespaces"}
+            on_generator |= tools if setup.path.topology in ("P2P", "NIC-to-VM") else set()
+        else:
+            on_generator |= {"nvgen", "hugepages"}
+            on_switch |= {"testpmd", "hugepages"} if testbed.virtual else set()
+    return uses
 
 
 def reach(testbed: Testbed) -> dict[str, RecordingHost]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from nvbench import fingerprint
+from nvbench.generators.stream_tools import STREAM_TOOLS
 from nvbench.hosts import Host
 
 MINIMUM = {"kernel": "3.10", "ovs": "2.5", "dpdk": "16.11", "qemu": "2.3"}
@@ -41,22 +42,58 @@ class Check:
     packages: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Program:
+    """A program, and what it is there for.
+
+    Attributes:
+        name: What a person calls it.
+        program: Its file.
+        packages: Debian packages that bring it.
+        use: What uses it; empty: everything.
+        remedy: How to get it where apt's ordinary sources lack it.
+    """
+
+    name: str
+    program: str
+    packages: tuple[str, ...]
+    use: str = ""
+    remedy: str = ""
+
+
 _PROGRAMS = (
-    ("C compiler", "gcc", ("build-essential",)),
-    ("pkg-config", "pkg-config", ("pkg-config",)),
-    ("testpmd", "dpdk-testpmd", ("dpdk-dev",)),
-    ("Open vSwitch", "ovs-vsctl", ("openvswitch-switch-dpdk",)),
-    ("taskset, unshare", "taskset", ("util-linux",)),
-    ("iproute2", "ip", ("iproute2",)),
-    ("ethtool", "ethtool", ("ethtool",)),
+    _Program("C compiler", "gcc", ("build-essential",), "nvgen"),
+    _Program("pkg-config", "pkg-config", ("pkg-config",), "nvgen"),
+    _Program("DPDK headers", "dpdk-testpmd", ("dpdk-dev", "libdpdk-dev"), "nvgen"),
+    _Program("testpmd", "dpdk-testpmd", ("dpdk-dev",), "testpmd"),
+    _Program("Open vSwitch", "ovs-vsctl", ("openvswitch-switch-dpdk",), "ovs"),
+    _Program("taskset, unshare", "taskset", ("util-linux",)),
+    _Program("iproute2", "ip", ("iproute2",)),
+    _Program("ethtool", "ethtool", ("ethtool",)),
+    _Program("sysctl", "sysctl", ("procps",)),
+    *(
+        _Program(tool.name, program, tool.packages, tool.name, "" if tool.packages else tool.remedy)
+        for tool in STREAM_TOOLS
+        for program in dict.fromkeys((tool.client, tool.server))
+    ),
 )
 _OVS_DPDK = ("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk",)
+_NEEDED = frozenset({"", "nvgen", "testpmd", "ovs", "ovs-dpdk", "hugepages"})
+"""What a bench needs if nothing is said of what it is used for; the rest is good to have."""
 
 
-def examine(host: Host) -> list[Check]:
-    """All checks of a host, in the order in which they matter; nothing is changed."""
-    checks: list[Callable[[Host], Iterator[Check]]] = [_root, _programs, _versions, _memory, _cores, _quiet]
-    return [found for check in checks for found in check(host)]
+def examine(host: Host, uses: Collection[str] | None = None) -> list[Check]:
+    """The checks of a host, in the order in which they matter; nothing is changed.
+
+    Args:
+        host: The machine.
+        uses: What is used of it: `nvgen`, `testpmd`, `ovs`, `ovs-dpdk`, `hugepages`, or a tool; what lacks for any
+            other use is not looked for. None: everything is, and what some runs alone need is a warning.
+    """
+    found = [*_root(host), *_programs(host, uses), *_versions(host, uses)]
+    if uses is None or "hugepages" in uses:
+        found += _memory(host)
+    return [*found, *_cores(host), *_quiet(host)]
 
 
 def mend(host: Host, checks: list[Check]) -> list[str]:
@@ -84,13 +121,21 @@ def _root(host: Host) -> Iterator[Check]:
         yield Check("root", State.MISSING, f"user id {user}", "run nvbench as root (hugepages, devices, namespaces)")
 
 
-def _programs(host: Host) -> Iterator[Check]:
-    for name, program, packages in _PROGRAMS:
-        path = host.run(["which", program], check=False).stdout.strip()
+def _programs(host: Host, uses: Collection[str] | None) -> Iterator[Check]:
+    for each in _PROGRAMS:
+        if uses is not None and each.use and each.use not in uses:
+            continue
+        path = host.run(["which", each.program], check=False).stdout.strip()
+        needed = uses is not None or each.use in _NEEDED
         if path:
-            yield Check(name, State.OK, path)
+            yield Check(each.name, State.OK, path)
+        elif needed:
+            yield Check(each.name, State.MISSING, f"no {each.program}", _remedy(each), each.packages)
         else:
-            yield Check(name, State.MISSING, f"no {program}", _apt(packages), packages)
+            found = f"no {each.program}; needed for streams by {each.use} only"
+            yield Check(each.name, State.WARNING, found, _remedy(each), each.packages)
+    if uses is not None and "ovs-dpdk" not in uses:
+        return
     if any(host.exists(path) for path in _OVS_DPDK):
         yield Check("OVS with DPDK", State.OK, _OVS_DPDK[0])
     else:
@@ -98,10 +143,18 @@ def _programs(host: Host) -> Iterator[Check]:
         yield Check("OVS with DPDK", State.MISSING, "no ovs-vswitchd-dpdk", _apt(packages), packages)
 
 
-def _versions(host: Host) -> Iterator[Check]:
+def _remedy(program: _Program) -> str:
+    return program.remedy or _apt(program.packages)
+
+
+def _versions(host: Host, uses: Collection[str] | None) -> Iterator[Check]:
     found = fingerprint.versions(host) | {"kernel": host.run(["uname", "-r"]).stdout.strip()}
     packages = {"ovs": ("openvswitch-switch-dpdk",), "dpdk": ("libdpdk-dev",), "qemu": ("qemu-system-x86",)}
+    needed = {"kernel", *({"ovs", "dpdk", "qemu"} if uses is None else {"ovs"} & set(uses))}
+    needed |= {"dpdk"} if uses is not None and "nvgen" in uses else set()
     for tool, minimum in MINIMUM.items():
+        if tool not in needed:
+            continue
         version, wanted = found.get(tool), packages.get(tool, ())
         name = f"{tool} version"
         if version is None and tool == "qemu":

@@ -55,5 +55,13 @@ class DatapathError(RunBrokeError):
     """A datapath did not come up, did not take an option, or went away."""
 
 
+class GuestError(RunBrokeError):
+    """A guest does not boot, does not answer, or has gone."""
+
+
+class NotPossibleError(RunBrokeError):
+    """A case cannot be had on this bench; says why."""
+
+
 class StoreError(RunBrokeError):
     """Results cannot be written or read."""

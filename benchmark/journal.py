@@ -92,6 +92,31 @@ class RemoveLink:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveNamespace:
+    """A network namespace of our own goes, and with it the virtual devices in it."""
+
+    name: str
+    kind: ClassVar[str] = "remove_namespace"
+
+    def undo(self, host: Host) -> None:
+        """See `Undo.undo`."""
+        if host.exists(f"/run/netns/{self.name}"):
+            host.run(["ip", "netns", "delete", self.name])
+
+
+@dataclass(frozen=True, slots=True)
+class RunBack:
+    """A command puts back what was found; it has to bear being run twice."""
+
+    argv: tuple[str, ...]
+    kind: ClassVar[str] = "run_back"
+
+    def undo(self, host: Host) -> None:
+        """See `Undo.undo`."""
+        host.run(list(self.argv))
+
+
+@dataclass(frozen=True, slots=True)
 class StopDaemon:
     """A daemon of our own ends.
 
@@ -130,7 +155,8 @@ def ended(host: Host, pid: int | str) -> bool:
     return not stat or (stat[0] in "ZX" and int(stat[17]) <= 1)
 
 
-_KINDS: dict[str, Callable[..., Undo]] = {kind.kind: kind for kind in (Restore, Remove, RemoveLink, StopDaemon)}
+UNDOS = (Restore, Remove, RemoveLink, RemoveNamespace, RunBack, StopDaemon)
+_KINDS: dict[str, Callable[..., Undo]] = {kind.kind: kind for kind in UNDOS}
 
 
 class Journal:

@@ -14,14 +14,15 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from nvbench.bench import Rig
 from nvbench.collectors import Absence
 from nvbench.errors import DatapathError, NvbenchError
 from nvbench.generators.base import Live, OnLive
+from nvbench.rigs import Rig
 from nvbench.store import RunWriter
-from nvbench.tables import ResultRow, Sample, Subject, trial_row
+from nvbench.tables import ResultRow, Sample, Subject
 from nvbench.traffic import Traffic
 from nvbench.trial import AbortRule, Step, Trial, Validity
+from nvbench.trial_rows import trial_row
 from nvbench.units import scaled
 
 FAR_BELOW = 0.7

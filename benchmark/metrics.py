@@ -89,6 +89,12 @@ METRICS = (
     Metric("outage", "outage_s", "s", Better.LOWER, "Outage", "s"),
     Metric("addresses", "addresses", "addresses", Better.HIGHER, "Addresses", "addresses"),
     Metric("learning_rate", "learning_pps", "pps", Better.HIGHER, "Learning", "kpps", 1e-3),
+    Metric("goodput", "goodput_bps", "bit/s", Better.HIGHER, "Goodput", "Gbit/s", 1e-9),
+    Metric("packet_rate", "packets_pps", "pps", Better.NEITHER, "Packets", "kpps", 1e-3),
+    Metric("packet_size", "packet_bytes", "bytes", Better.NEITHER, "Packet", "B"),
+    Metric("transactions", "transactions_per_s", "1/s", Better.HIGHER, "Transactions", "1/s"),
+    Metric("retransmits", "retransmits", "segments", Better.LOWER, "Retransmits", "segments"),
+    Metric("cores", "cores", "cores", Better.LOWER, "CPU", "cores"),
 )
 """Every metric, in the order in which reports show them."""
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from zlib import crc32
 
 from pydantic import ValidationError
 
+from nvbench.axes import Path
 from nvbench.datapaths import PARAMETERS, Parameters
-from nvbench.errors import UsageError
+from nvbench.errors import NotPossibleError, UsageError
 from nvbench.faults import Fault, faults, refuse
-from nvbench.profile import Profile, Tests
+from nvbench.offloads import Offloads
+from nvbench.profile import ETHERNET_BYTES, Profile, Tests
 from nvbench.rfc2544 import Expected
+from nvbench.tables import Setting
 from nvbench.testbed import Testbed
+from nvbench.topology import Topology
 from nvbench.traffic import Direction, Traffic
-from nvbench.units import line_rate_pps
+from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES, line_rate_pps
+from nvbench.wiring import link_kinds
 
 MAX_CASES = 10_000
 LONGEST_MIX = 40
@@ -27,25 +33,40 @@ SETUP_S = 5.0
 
 @dataclass(frozen=True)
 class Case:
-    """One datapath, one kind of traffic, all tests of the profile.
+    """One path, and what is sent over it: frames of a generator, or streams between endpoints.
 
     Attributes:
         case_id: Its name; depends on its own values alone, defaults left out.
-        datapath_kind: Key of `PARAMETERS`.
+        path: Datapath, topology and guests.
         parameters: The datapath's options.
-        traffic: The frames.
+        traffic: The frames; None where streams are sent.
+        offloads: State of the endpoints; None where frames are sent.
         tests: What is measured.
-        line_rate_pps: Highest frame rate of the link at this frame size, in each direction.
+        line_rate_pps: Highest frame rate of the link at this frame size, in each direction; 0 for streams.
         expected_s: Time that it is expected to take, once the datapath is up.
     """
 
     case_id: str
-    datapath_kind: str
+    path: Path
     parameters: Parameters
-    traffic: Traffic
+    traffic: Traffic | None
+    offloads: Offloads | None
     tests: Tests
     line_rate_pps: float
     expected_s: float
+
+    @property
+    def frames(self) -> Traffic:
+        """The generator's frames, of a case that sends some."""
+        assert self.traffic is not None  # noqa: S101 - asked of cases of frames alone
+        return self.traffic
+
+    @property
+    def settings(self) -> tuple[Setting, ...]:
+        """All options of the datapath and all states that endpoints are asked for."""
+        options = self.parameters.model_dump()
+        own = tuple(Setting(name, _text(value)) for name, value in options.items() if name not in ("queues", "mtu"))
+        return own + (self.offloads.settings() if self.offloads else ())
 
 
 @dataclass(frozen=True)
@@ -53,19 +74,32 @@ class Setup:
     """Cases that one bring-up of the datapath serves.
 
     Attributes:
-        datapath_kind: Key of `PARAMETERS`.
+        path: Datapath, topology and guests.
         parameters: The datapath's options.
-        cases: In order; never empty.
+        cases: In order; never empty; all send frames, or all streams.
     """
 
-    datapath_kind: str
+    path: Path
     parameters: Parameters
     cases: tuple[Case, ...]
 
     @property
+    def streams(self) -> bool:
+        """Whether streams are sent."""
+        return self.cases[0].traffic is None
+
+    @property
     def max_frame_bytes(self) -> int:
         """The largest frame of any of its cases, with FCS."""
-        return max(case.traffic.largest_frame_bytes for case in self.cases)
+        return max(case.frames.largest_frame_bytes for case in self.cases)
+
+
+@dataclass(frozen=True)
+class Impossible:
+    """A case that was asked for and cannot be had, and why."""
+
+    case: Case
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -76,13 +110,15 @@ class Plan:
         profile: What to measure.
         testbed: On what.
         link_bps: Speed of the links.
-        cases: Ordered so that those of one set-up stand together.
+        cases: Ordered so that those of one set-up stand together; shuffled otherwise, by the profile's seed.
+        impossible: What was asked for and cannot be had here.
     """
 
     profile: Profile
     testbed: Testbed
     link_bps: float
     cases: tuple[Case, ...]
+    impossible: tuple[Impossible, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -92,9 +128,9 @@ class Plan:
     @property
     def setups(self) -> Iterator[Setup]:
         """The cases, grouped by the bring-up that they share."""
-        groups = groupby(self.cases, key=lambda case: (case.datapath_kind, case.parameters))
-        for (kind, parameters), cases in groups:
-            yield Setup(kind, parameters, tuple(cases))
+        for _, group in groupby(self.cases, key=setup_key):
+            cases = tuple(group)
+            yield Setup(cases[0].path, cases[0].parameters, cases)
 
     @property
     def expected_s(self) -> float:
@@ -103,58 +139,120 @@ class Plan:
 
     @property
     def bring_ups(self) -> int:
-        """Set-ups, and on virtual links one more for each number of queues: the generator's ceiling and floor."""
+        """Set-ups, and on virtual links one more for each kind of ring: the generator's ceiling and floor."""
         if self.simulated:
             return 0
-        ceilings = {case.parameters.queues for case in self.cases} if self.testbed.virtual else ()
+        frames = [case for case in self.cases if case.traffic is not None] if self.testbed.virtual else []
+        ceilings = {(case.parameters.queues, case.parameters.descriptors) for case in frames}
         return sum(1 for _ in self.setups) + len(ceilings)
 
 
+def setup_key(case: Case) -> tuple[object, ...]:
+    """What the cases of one bring-up share."""
+    path = case.path
+    return path.kind, path.topology, path.guest, case.parameters, case.traffic is None
+
+
 def make_plan(profile: Profile, testbed: Testbed) -> Plan:
-    """Put the cases of a profile in order.
+    """Put the cases of a profile in order; those that the testbed cannot have are set apart, with the reason.
 
     Raises:
-        UsageError: The profile cannot be run on that testbed; lists every reason.
+        UsageError: The profile cannot be run on that testbed at all; lists every reason.
     """
     lines = [*_mismatches(profile, testbed)]
-    count = len(profile.datapath) * len(profile.traffic)
+    count = sum(len(axes) for axes in profile.datapath) * (len(profile.traffic) if profile.traffic else 1)
     if count > MAX_CASES:
         lines.append(f"{profile.name}: asks for {count} cases, more than {MAX_CASES} (sweep fewer values)")
     link_gbps = testbed.link_gbps or profile.link_gbps
-    if link_gbps is None:
+    if link_gbps is None and profile.traffic:
         lines.append(f"{testbed.place()}: the links' speed is not known (add link_gbps, or -s link_gbps=10)")
-    if lines or link_gbps is None:
+    if lines:
         refuse(lines)
-    cases = tuple(_cases(profile, link_gbps * 1e9))
-    twice = [name for name, times in Counter(case.case_id for case in cases).items() if times > 1]
+    link_bps = (link_gbps or 0.0) * 1e9
+    asked = list(_cases(profile, link_bps))
+    twice = [name for name, times in Counter(case.case_id for case in asked).items() if times > 1]
     if twice:
         raise UsageError(f"lists equal values, so that {twice[0]} is there twice", place=profile.name)
-    return Plan(profile, testbed, link_gbps * 1e9, cases)
+    reasons = [_impossible(case, testbed) for case in asked]
+    possible = [case for case, reason in zip(asked, reasons, strict=True) if not reason]
+    impossible = tuple(Impossible(case, why) for case, why in zip(asked, reasons, strict=True) if why)
+    if not possible:
+        refuse([f"{profile.name}: {case.case.case_id}: not possible here: {case.reason}" for case in impossible])
+    return Plan(profile, testbed, link_bps, _shuffled(possible, profile.seed), impossible)
 
 
-def case_id(kind: str, parameters: Parameters, traffic: Traffic) -> str:
-    """A case's name: `ovs_dpdk-1q-64B`, or `-imix_a7b4g` for a mix of sizes, then whatever differs from its default."""
-    parts = [kind, f"{parameters.queues}q", _mix(traffic.imix) if traffic.imix else f"{traffic.frame_bytes}B"]
+def _impossible(case: Case, testbed: Testbed) -> str:
+    """Why a case cannot be had, from what is written down alone; empty where it can."""
+    if testbed.simulated:
+        return ""
+    if case.traffic is not None:
+        overhead = ETHERNET_BYTES + FCS_BYTES + (VLAN_TAG_BYTES if case.traffic.vlan is not None else 0)
+        if (packet := case.traffic.largest_frame_bytes - overhead) > case.parameters.mtu:
+            return f"a frame of {packet + overhead} bytes does not fit the MTU of {case.parameters.mtu}"
+    try:
+        link_kinds(case.path, case.parameters, testbed, streams=case.traffic is None)
+    except NotPossibleError as error:
+        return str(error)
+    return ""
+
+
+def _shuffled(cases: Sequence[Case], seed: int) -> tuple[Case, ...]:
+    """Set-ups in random order, and in each its cases: what drifts over a run does not look like what is swept."""
+    dice = random.Random(seed)  # noqa: S311 - reproducible, not secret
+    setups: dict[tuple[object, ...], list[Case]] = {}
+    for case in cases:
+        setups.setdefault(setup_key(case), []).append(case)
+    groups = list(setups.values())
+    dice.shuffle(groups)
+    for group in groups:
+        dice.shuffle(group)
+    return tuple(case for group in groups for case in group)
+
+
+def case_id(path: Path, parameters: Parameters, traffic: Traffic | None, offloads: Offloads | None = None) -> str:
+    """A case's name: `ovs_dpdk-1q-64B`, or `-imix_a7b4g` for a mix of sizes, then whatever differs from its default.
+
+    Where streams are sent: `ovs_dpdk-VM-to-VM-namespace-1q-no_tso`.
+    """
+    parts = [path.kind, *_around(path), f"{parameters.queues}q"]
+    if traffic:
+        parts.append(_mix(traffic.imix) if traffic.imix else f"{traffic.frame_bytes}B")
     for name, option in type(parameters).model_fields.items():
         value = getattr(parameters, name)
-        if name == "queues" or value == option.default:
-            continue
-        if isinstance(value, bool):
-            parts.append(name if value else f"no_{name}")
-        elif isinstance(value, str):
-            parts.append(f"{name}_{value}")
-        else:
-            parts.append(f"{name}{value!r}".removesuffix(".0"))
+        if name != "queues" and value != option.default:
+            parts.append(_part(name, value))
+    parts += _traffic_parts(traffic) if traffic else []
+    parts += [_part(name, state) for name, state in offloads.asked().items()] if offloads else []
+    return "-".join(parts)
+
+
+def _around(path: Path) -> Iterator[str]:
+    if path.topology is not Topology.P2P:
+        yield path.topology
+    if path.guest:
+        yield path.guest
+
+
+def _part(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return name if value else f"no_{name}"
+    return f"{name}_{value}" if isinstance(value, str) else f"{name}{value!r}".removesuffix(".0")
+
+
+def _traffic_parts(traffic: Traffic) -> Iterator[str]:
     plain = Traffic(traffic.frame_bytes)
     if traffic.flows != plain.flows:
-        parts.append(f"flows{traffic.flows}")
+        yield f"flows{traffic.flows}"
     if traffic.vary != plain.vary:
-        parts.append(f"vary_{'+'.join(traffic.vary)}")
+        yield f"vary_{'+'.join(traffic.vary)}"
     if traffic.vlan is not None:
-        parts.append(f"vlan{traffic.vlan}")
+        yield f"vlan{traffic.vlan}"
     if traffic.direction is Direction.BIDIRECTIONAL:
-        parts.append("bidir")
-    return "-".join(parts)
+        yield "bidir"
+
+
+def _text(value: object) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def _mix(genome: str) -> str:
@@ -163,17 +261,19 @@ def _mix(genome: str) -> str:
     return f"imix_{text}" if len(text) <= LONGEST_MIX else f"imix_{text[:LONGEST_MIX]}_{crc32(genome.encode()):08x}"
 
 
-def expected_case_s(profile: Profile) -> float:
+def expected_case_s(profile: Profile, *, streams: bool) -> float:
     """Expected time of a case: trials of each test, each with its wait for stragglers; 0 if simulated."""
     if profile.simulated:
         return 0.0
-    trials = [each for test in profile.tests.each() for each in test.expected()]
-    return sum(each.trials * (each.seconds + profile.drain_s) for each in trials)
+    drain_s = 0.0 if streams else profile.drain_s
+    trials = [each for expected in profile.tests.expected(streams=streams).values() for each in expected]
+    return sum(each.trials * (each.seconds + drain_s) for each in trials)
 
 
 def expectation(profile: Profile) -> dict[str, str]:
     """What each test of a case will probably do, in words, by its name."""
-    return {test.name: ", ".join(_trials(each) for each in test.expected()) for test in profile.tests.each()}
+    expected = {**profile.tests.expected(streams=False), **profile.tests.expected(streams=True)}
+    return {name: ", ".join(_trials(each) for each in trials) for name, trials in expected.items()}
 
 
 def _trials(expected: Expected) -> str:
@@ -183,9 +283,10 @@ def _trials(expected: Expected) -> str:
 
 def _mismatches(profile: Profile, testbed: Testbed) -> Iterator[str]:
     if testbed.simulated and not profile.simulated:
+        kinds = dict.fromkeys(kind for axes in profile.datapath for kind in axes.kind)
         yield (
             f"the testbed {testbed.name} runs simulated profiles only, {profile.name} asks for "
-            f"{', '.join(profile.datapath.kind)} and {profile.generator} "
+            f"{', '.join(kinds)} and {profile.generator} "
             "(add -s datapath.kind=simulated -s generator=simulated)"
         )
     if profile.simulated and not testbed.simulated:
@@ -196,25 +297,29 @@ def _mismatches(profile: Profile, testbed: Testbed) -> Iterator[str]:
 
 def _cases(profile: Profile, link_bps: float) -> Iterator[Case]:
     lines: list[str] = []
-    for kind, options in profile.datapath.each():
+    for path in (path for axes in profile.datapath for path in axes.each()):
         try:
-            parameters = PARAMETERS[kind].model_validate(options)
+            parameters = PARAMETERS[path.kind].model_validate(path.options)
         except ValidationError as error:
-            told = [_told(fault) for fault in faults(error, PARAMETERS[kind])]
-            lines += [f"{profile.name}: datapath {kind} with {options}: {text}" for text in told]
+            told = [_told(fault) for fault in faults(error, PARAMETERS[path.kind])]
+            lines += [f"{profile.name}: datapath {path.kind} with {path.options}: {text}" for text in told]
             continue
-        for traffic in profile.traffic.each():
-            yield Case(
-                case_id=case_id(kind, parameters, traffic),
-                datapath_kind=kind,
-                parameters=parameters,
-                traffic=traffic,
-                tests=profile.tests,
-                line_rate_pps=line_rate_pps(link_bps, traffic.average_frame_bytes),
-                expected_s=expected_case_s(profile),
-            )
+        yield from _cases_of(path, parameters, profile, link_bps)
     if lines:
         refuse(lines)
+
+
+def _cases_of(path: Path, parameters: Parameters, profile: Profile, link_bps: float) -> Iterator[Case]:
+    tests = profile.tests
+    expected_s = expected_case_s(profile, streams=False)
+    for traffic in profile.traffic.each() if profile.traffic and any(tests.each()) else ():
+        rate = line_rate_pps(link_bps, traffic.average_frame_bytes)
+        name = case_id(path, parameters, traffic)
+        yield Case(name, path, parameters, traffic, None, tests, rate, expected_s)
+    expected_s = expected_case_s(profile, streams=True)
+    for offloads in profile.endpoints.each() if any(tests.streams()) else ():
+        name = case_id(path, parameters, None, offloads)
+        yield Case(name, path, parameters, None, offloads, tests, 0.0, expected_s)
 
 
 def _told(fault: Fault) -> str:

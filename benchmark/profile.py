@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     Field,
+    TypeAdapter,
     ValidationError,
     create_model,
 )
 
-from nvbench.axes import DatapathAxes, Model, TrafficAxes, sized
+from nvbench.axes import DatapathAxes, Datapaths, Model, OffloadAxes, TrafficAxes, sized
 from nvbench.datapaths import PARAMETERS
 from nvbench.errors import UsageError
 from nvbench.faults import Fault, did_you_mean, faults, refuse
-from nvbench.rfc2544 import TESTS, Section
+from nvbench.generators.stream_tools import stream_tool
+from nvbench.generators.streams import StreamTest
+from nvbench.guests import OFFERS as GUEST_OFFERS
+from nvbench.rfc2544 import TESTS, Expected, Section
+from nvbench.streams import StreamSection
 from nvbench.traffic import FlowField
 from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES
 from nvbench.yamlfile import Document, locate, packaged, parse
@@ -38,16 +43,29 @@ Name = Annotated[str, AfterValidator(_file_name)]
 
 
 class Tests(Model):
-    """What is measured in each case: a key for each of `rfc2544.TESTS`, and null for those that are left out."""
+    """What is measured in each case: a key for each of `rfc2544.TESTS` and each `StreamTest`; null leaves one out."""
 
     def each(self) -> Iterator[Section]:
-        """The tests that are asked for, in the order in which they are made."""
+        """The tests of frames that are asked for, in the order in which they are made."""
         asked = (getattr(self, test.name, None) for test in TESTS)
         return (test for test in asked if test is not None)
 
+    def streams(self) -> Iterator[tuple[StreamTest, StreamSection]]:
+        """The tests of streams that are asked for."""
+        asked = ((test, getattr(self, test.value, None)) for test in StreamTest)
+        return ((test, section) for test, section in asked if section is not None)
 
-if not TYPE_CHECKING:  # the keys come from the table of tests: a new one is named there, and nowhere else
-    Tests = create_model("Tests", __base__=Tests, **{test.name: (test | None, None) for test in TESTS})
+    def expected(self, *, streams: bool) -> dict[str, Sequence[Expected]]:
+        """What the tests of a kind of case will probably do, by name."""
+        if streams:
+            return {test.value: section.expected() for test, section in self.streams()}
+        return {test.name: test.expected() for test in self.each()}
+
+
+if not TYPE_CHECKING:  # the keys come from the tables of tests: a new one is named there, and nowhere else
+    _KEYS = {test.name: (test | None, None) for test in TESTS}
+    _KEYS |= {test.value: (StreamSection | None, None) for test in StreamTest}
+    Tests = create_model("Tests", __base__=Tests, **_KEYS)
 
 
 class Profile(Model):
@@ -55,6 +73,9 @@ class Profile(Model):
 
     Attributes:
         link_gbps: Link speed that the profile is meant for, where the testbed names none.
+        datapath: Paths to sweep.
+        traffic: The generator's frames, for the tests of RFC 2544.
+        endpoints: Offloads of the endpoints, for the tests of streams.
         repeat_invalid: How often an invalid trial is measured again.
         drain_s: Wait after the last frame before counters are read.
         quick: Whether the file's `quick` section was laid over it.
@@ -63,8 +84,9 @@ class Profile(Model):
     name: Name
     description: str = ""
     link_gbps: float | None = Field(default=None, gt=0, le=10_000)
-    datapath: DatapathAxes
-    traffic: TrafficAxes
+    datapath: Datapaths
+    traffic: TrafficAxes | None = None
+    endpoints: OffloadAxes = OffloadAxes()
     generator: Literal["nvgen", "simulated"] = "nvgen"
     tests: Tests
     repeat_invalid: int = Field(default=3, ge=0, le=100)
@@ -85,7 +107,7 @@ class Profile(Model):
     def resolved(self) -> dict[str, Any]:
         """All that was asked for, defaults filled in, as plain JSON values."""
         plain = self.model_dump(mode="json")
-        plain["datapath"] = {"kind": plain["datapath"]["kind"], **plain["datapath"]["options"]}
+        plain["datapath"] = [axes.resolved() for axes in self.datapath]
         return plain
 
 
@@ -160,46 +182,51 @@ def _validated(document: Document, quick: bool) -> tuple[Profile | None, list[Fa
         found = [*_generator_faults(profile), *_traffic_faults(profile), *_test_faults(profile)]
         return profile, [*_datapath_faults(profile.datapath), *found]
     try:
-        axes = DatapathAxes.model_validate(document.value.get("datapath"))
+        datapaths = TypeAdapter(Datapaths).validate_python(document.value.get("datapath"))
     except ValidationError:
         return None, found
-    return None, [*_datapath_faults(axes), *found]
+    return None, [*_datapath_faults(datapaths), *found]
 
 
-def _datapath_faults(axes: DatapathAxes) -> Iterator[Fault]:
-    for index, kind in enumerate(axes.kind):
-        if kind in PARAMETERS:
-            yield from _option_faults(axes, kind)
-        else:
-            remedy = did_you_mean(kind, PARAMETERS) or f"there are {', '.join(PARAMETERS)}"
-            yield Fault(("datapath", "kind", index), f"no datapath is called {kind!r}", remedy)
+def _datapath_faults(datapaths: Sequence[DatapathAxes]) -> Iterator[Fault]:
+    for number, axes in enumerate(datapaths):
+        for key, values, known in (("kind", axes.kind, PARAMETERS), ("guest", axes.guest, GUEST_OFFERS)):
+            for index, value in enumerate(values):
+                if value not in known:
+                    remedy = did_you_mean(value, known) or f"there are {', '.join(known)}"
+                    what = f"no {'datapath' if key == 'kind' else key} is called {value!r}"
+                    yield Fault(("datapath", number, key, index), what, remedy)
+        for kind in axes.kind:
+            if kind in PARAMETERS:
+                yield from _option_faults(axes, kind, number)
 
 
 def _generator_faults(profile: Profile) -> Iterator[Fault]:
-    for index, kind in enumerate(profile.datapath.kind):
-        place = ("datapath", "kind", index)
-        if profile.simulated and kind != "simulated":
-            what = f"the simulated generator cannot drive {kind}"
-            yield Fault(place, what, "add -s datapath.kind=simulated")
-        if kind == "simulated" and not profile.simulated:
-            what = "a simulated datapath needs the simulated generator"
-            yield Fault(place, what, "add -s generator=simulated")
+    for number, axes in enumerate(profile.datapath):
+        for index, kind in enumerate(axes.kind):
+            place = ("datapath", number, "kind", index)
+            if profile.simulated and kind != "simulated":
+                what = f"the simulated generator cannot drive {kind}"
+                yield Fault(place, what, "add -s datapath.kind=simulated")
+            if kind == "simulated" and not profile.simulated:
+                what = "a simulated datapath needs the simulated generator"
+                yield Fault(place, what, "add -s generator=simulated")
 
 
-def _option_faults(axes: DatapathAxes, kind: str) -> Iterator[Fault]:
+def _option_faults(axes: DatapathAxes, kind: str, number: int) -> Iterator[Fault]:
     model = PARAMETERS[kind]
     for option, values in axes.options.items():
         if option not in model.model_fields:
             known = [name for each in axes.kind if each in PARAMETERS for name in PARAMETERS[each].model_fields]
             if option in known:
                 yield Fault(
-                    ("datapath", option),
+                    ("datapath", number, option),
                     f"is no option of the datapath {kind}, which is swept too",
-                    f"make {kind} a profile of its own",
+                    "make `datapath` a list, with an entry for each",
                 )
             else:
                 remedy = did_you_mean(option, known) or f"known are {', '.join(dict.fromkeys(known))}"
-                yield Fault(("datapath", option), f"unknown option of {kind}", remedy)
+                yield Fault(("datapath", number, option), f"unknown option of {kind}", remedy)
             continue
         for index, value in enumerate(values):
             try:
@@ -207,13 +234,19 @@ def _option_faults(axes: DatapathAxes, kind: str) -> Iterator[Fault]:
             except ValidationError as error:
                 for fault in faults(error, model):
                     if fault.path[:1] == (option,):
-                        yield Fault(("datapath", option, index), fault.what, fault.remedy)
+                        yield Fault(("datapath", number, option, index), fault.what, fault.remedy)
+
+
+def _mtus(axes: DatapathAxes) -> list[int]:
+    defaults = [PARAMETERS[kind]().mtu for kind in axes.kind if kind in PARAMETERS]
+    return [mtu for mtu in axes.options.get("mtu", defaults) if type(mtu) is int]
 
 
 def _traffic_faults(profile: Profile) -> Iterator[Fault]:
     traffic = profile.traffic
-    defaults = [PARAMETERS[kind]().mtu for kind in profile.datapath.kind if kind in PARAMETERS]
-    mtus = [mtu for mtu in profile.datapath.options.get("mtu", defaults) if type(mtu) is int]
+    if traffic is None:
+        return
+    mtus = [mtu for axes in profile.datapath for mtu in _mtus(axes)]
     untagged = None in traffic.vlan
     overhead = ETHERNET_BYTES + FCS_BYTES + (0 if untagged else VLAN_TAG_BYTES)
     for index, frames in enumerate(traffic.frame_bytes):
@@ -224,8 +257,8 @@ def _traffic_faults(profile: Profile) -> Iterator[Fault]:
         if min(frame.sizes) < smallest:
             what = f"{min(frame.sizes)} is too small for the headers and the generator's stamp"
             yield Fault(("traffic", "frame_bytes", index), what, f"the smallest is {smallest}")
-        if mtus and packet > min(mtus):
-            what = f"a frame of {frame_bytes} carries an IP packet of {packet}, the MTU is {min(mtus)}"
+        if mtus and packet > max(mtus):
+            what = f"a frame of {frame_bytes} carries an IP packet of {packet}, the MTU is {max(mtus)}"
             yield Fault(("traffic", "frame_bytes", index), what, f"raise datapath.mtu to {packet}")
     narrow = [vary for vary in traffic.vary if set(vary) <= {FlowField.UDP_SRC, FlowField.UDP_DST}]
     for index, flows in enumerate(traffic.flows):
@@ -235,12 +268,20 @@ def _traffic_faults(profile: Profile) -> Iterator[Fault]:
 
 
 def _test_faults(profile: Profile) -> Iterator[Fault]:
-    asked = list(profile.tests.each())
-    if not asked:
-        yield Fault(("tests",), "asks for nothing", "add `throughput: {}`")
+    asked, streams = list(profile.tests.each()), list(profile.tests.streams())
+    if not asked and not streams:
+        yield Fault(("tests",), "asks for nothing", "add `throughput: {}`, or `tcp_stream: {}`")
+    if asked and profile.traffic is None:
+        yield Fault(("tests", asked[0].name), "sends frames, and `traffic` says none", "add traffic.frame_bytes")
+    if streams and profile.simulated:
+        yield Fault(("tests", streams[0][0].value), "needs real endpoints, nothing here is real", "drop it")
+    for test, section in streams:
+        if test not in (tool := stream_tool(section.tool)).tests:
+            can = ", ".join(sorted(each.value for each in tool.tests))
+            yield Fault(("tests", test.value, "tool"), f"{section.tool} does not do {test.value}", f"it does {can}")
     if any(test.name == "throughput" for test in asked):
         return
-    for test in asked:
-        if test.needs_throughput:
+    for each in asked:
+        if each.needs_throughput:
             what = "its load is a share of the throughput found, which is not searched"
-            yield Fault(("tests", test.name), what, "add tests.throughput")
+            yield Fault(("tests", each.name), what, "add tests.throughput")

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvbench.errors import NotReadyError, StoreError, UsageError
+from nvbench.schema import SCHEMA_VERSION, schema
 from nvbench.store import RUN_FILE, RunState, live_parts
-from nvbench.tables import SCHEMA_VERSION, TABLES, schema
+from nvbench.tables import TABLES
 
 if TYPE_CHECKING:
     import pyarrow as pa

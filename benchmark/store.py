@@ -29,15 +29,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nvbench import __version__
 from nvbench.errors import NotReadyError, StoreError
-from nvbench.tables import (
-    SCHEMA_VERSION,
-    TABLES,
-    ResultRow,
-    Sample,
-    TrialRow,
-    flat,
-    schema,
-)
+from nvbench.schema import SCHEMA_VERSION, flat, schema
+from nvbench.tables import TABLES, ResultRow, Sample, StreamRow, TrialRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -249,6 +242,11 @@ class RunWriter:
         self._append("trials", replace(row, run_id=self.run_id, trial_id=trial_id))
         return trial_id
 
+    def append_stream(self, row: StreamRow) -> None:
+        """Make a run of a stream tool durable."""
+        trial_id = f"s{self._tables['streams'].appends + 1:05d}"
+        self._append("streams", replace(row, run_id=self.run_id, trial_id=trial_id))
+
     def append_result(self, row: ResultRow) -> None:
         """Make a result durable."""
         self._append("results", replace(row, run_id=self.run_id))
@@ -297,7 +295,7 @@ class RunWriter:
         with contextlib.suppress(StoreError):  # the error on its way says more
             self.finish(RunState.INTERRUPTED if stopped else RunState.BROKE)
 
-    def _append(self, table: str, row: TrialRow | ResultRow) -> None:
+    def _append(self, table: str, row: TrialRow | ResultRow | StreamRow) -> None:
         import pyarrow as pa  # noqa: PLC0415
 
         self._tables[table].append([pa.Table.from_pylist([flat(row)], schema(table))])

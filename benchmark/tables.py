@@ -1,24 +1,14 @@
-"""The three tables of a run: what a row of each holds, how a trial becomes one, and their Arrow schemas."""
+"""The tables of a run: what a row of each holds."""
 
 from __future__ import annotations
 
-import types
-import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
-from typing import TYPE_CHECKING, Any
 
 from nvbench.traffic import genome_sizes
-from nvbench.trial import Counters, Latency, Trial
 from nvbench.units import bps_l1, bps_l2
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-SCHEMA_VERSION = 1
 
 
 class LimitedBy(StrEnum):
@@ -31,10 +21,20 @@ class LimitedBy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """An option and its value, as text: `on` and `off` for switches."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """What was measured, and by what: the identity that trials and results share.
 
-    `imix` is the genome of a mix of frame sizes (RFC 6985); `frame_bytes` is then their mean, rounded.
+    `imix` is the genome of a mix of frame sizes (RFC 6985); `frame_bytes` is then their mean, rounded, and 0 where
+    endpoints choose their frames themselves. `guest` is the kind of the guests; empty where there are none.
+    `settings` are all options of the datapath and of the endpoints, by name: `userspace_tso`, `endpoints.tso`.
     """
 
     case_id: str
@@ -46,6 +46,10 @@ class Subject:
     queues: int = 1
     direction: str = "unidirectional"
     imix: str = ""
+    topology: str = "P2P"
+    guest: str = ""
+    mtu: int = 1500
+    settings: tuple[Setting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +154,17 @@ class ResultRow:
         outage_s: Time without forwarding around a restart (RFC 2544 section 26.6, RFC 6201).
         addresses: MAC addresses that the switch learned (RFC 2889 section 5.7).
         learning_pps: Highest rate at which it learned them all (RFC 2889 section 5.8).
+        goodput_bps: Payload between two endpoints, both directions together; the median over the repeats.
+        packets_pps: Packets a second from the sending endpoint's device, before segmentation offload; likewise.
+        packet_bytes: Their mean size; likewise.
+        transactions_per_s: Requests answered; likewise.
+        retransmits: TCP segments sent again in a repeat; likewise.
+        cores: Cores that the whole host spent; likewise.
+        emulated: Whether an endpoint's processor is emulated: no performance figure.
         repeats: Measurements that the answer is made of.
         value_min: Least value of the test's own metric over the repeats, in that metric's unit.
         value_mean: Their mean.
+        value_median: Their median.
         value_max: The greatest.
         value_stdev: Their sample standard deviation.
         events: When frames were lost.
@@ -180,9 +192,17 @@ class ResultRow:
     outage_s: float | None = None
     addresses: int | None = None
     learning_pps: float | None = None
+    goodput_bps: float | None = None
+    packets_pps: float | None = None
+    packet_bytes: float | None = None
+    transactions_per_s: float | None = None
+    retransmits: float | None = None
+    cores: float | None = None
+    emulated: bool = False
     repeats: int | None = None
     value_min: float | None = None
     value_mean: float | None = None
+    value_median: float | None = None
     value_max: float | None = None
     value_stdev: float | None = None
     events: tuple[LossEvent, ...] = ()
@@ -204,6 +224,61 @@ class ResultRow:
             object.__setattr__(self, column, rate)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRow:
+    """A row of the table `streams`: one run of a tool between two endpoints.
+
+    Attributes:
+        repeat: The how-manieth of its case, from 1.
+        tool: `iperf3 3.12`.
+        parallel: Streams at the same time.
+        duration_s: Asked.
+        elapsed_s: Measured.
+        goodput_bps: Payload, client to server, or all of a test that has one direction.
+        reverse_bps: Payload, server to client, of a test with both directions.
+        packets_pps: Packets a second that left the sending endpoint's device, as its kernel counts them: segments
+            before segmentation offload, so that few and large ones show it at work.
+        packet_bytes: Their mean size.
+        acks_pps: Packets a second that came back.
+        cores: Cores that the whole host spent, 1.0 for one.
+        client_cores: Cores that the tool says the client's machine spent.
+        server_cores: The server's.
+        valid: Whether it counts.
+        reason: Why not.
+        client_offloads: The client's flags as they were while it ran, by ethtool's long names.
+        server_offloads: The server's.
+        emulated: Whether an endpoint's processor is emulated.
+    """
+
+    run_id: str = ""
+    trial_id: str = ""
+    subject: Subject
+    repeat: int
+    tool: str
+    parallel: int
+    started_at: datetime
+    duration_s: float
+    elapsed_s: float | None = None
+    goodput_bps: float | None = None
+    reverse_bps: float | None = None
+    packets_pps: float | None = None
+    packet_bytes: float | None = None
+    acks_pps: float | None = None
+    transactions_per_s: float | None = None
+    retransmits: int | None = None
+    lost_ratio: float | None = None
+    jitter_us: float | None = None
+    latency: LatencySummary = LatencySummary()
+    cores: float | None = None
+    client_cores: float | None = None
+    server_cores: float | None = None
+    valid: bool = True
+    reason: str = ""
+    client_offloads: tuple[Setting, ...] = ()
+    server_offloads: tuple[Setting, ...] = ()
+    emulated: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A row of the table `samples`: what a collector read, at a Unix time, while a trial ran."""
@@ -215,123 +290,4 @@ class Sample:
     unit: str
 
 
-TABLES: Mapping[str, type] = {"trials": TrialRow, "results": ResultRow, "samples": Sample}
-
-
-@cache
-def schema(table: str) -> pa.Schema:
-    """The Arrow schema of a table, from its row's fields; carries the schema version."""
-    import pyarrow as pa  # noqa: PLC0415 - slow to import, needed with rows only
-
-    columns = [pa.field(*column) for column in _columns(TABLES[table])]
-    if table == "samples":
-        columns = [pa.field("run_id", pa.string()), pa.field("trial_id", pa.string()), *columns]
-        columns[2] = pa.field("time", _arrow_type(datetime))
-    return pa.schema(columns, {"nvbench.table": table, "nvbench.schema_version": str(SCHEMA_VERSION)})
-
-
-def _columns(row: type) -> Iterator[tuple[str, pa.DataType]]:
-    for name, hint in typing.get_type_hints(row).items():
-        if is_dataclass(hint):
-            yield from _columns(typing.cast(type, hint))
-        else:
-            yield name, _arrow_type(hint)
-
-
-def _arrow_type(hint: Any) -> pa.DataType:
-    import pyarrow as pa  # noqa: PLC0415
-
-    if isinstance(hint, types.UnionType):
-        return _arrow_type(hint.__args__[0])
-    if typing.get_origin(hint) is tuple:
-        return pa.list_(_arrow_type(hint.__args__[0]))
-    if is_dataclass(hint):
-        return pa.struct(list(_columns(typing.cast(type, hint))))
-    if hint is datetime:
-        return pa.timestamp("us", tz="UTC")
-    plain = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), bytes: pa.binary()}
-    return plain.get(hint, pa.string())
-
-
-def flat(row: Any) -> dict[str, Any]:
-    """A row's columns: the records in it spread out, those in a list kept as records."""
-    columns: dict[str, Any] = {}
-    for name in (column.name for column in fields(row)):
-        value = getattr(row, name)
-        if is_dataclass(value):
-            columns |= flat(value)
-        elif isinstance(value, tuple):
-            columns[name] = [flat(item) if is_dataclass(item) else item for item in value]
-        else:
-            columns[name] = value
-    return columns
-
-
-def latency_summary(latency: Latency, ipdv: Latency | None = None) -> LatencySummary:
-    """The points that are kept of a latency distribution, and of the delay variation where it was measured."""
-    least, most = latency.min_us(), latency.percentile_us(99.9)
-    return LatencySummary(
-        latency_min_us=least,
-        latency_p50_us=latency.percentile_us(50),
-        latency_p90_us=latency.percentile_us(90),
-        latency_p99_us=latency.percentile_us(99),
-        latency_p99_9_us=most,
-        latency_max_us=latency.max_us(),
-        pdv_us=None if least is None or most is None else most - least,
-        ipdv_mean_us=_mean_us(ipdv) if ipdv else None,
-        ipdv_max_us=ipdv.max_us() if ipdv else None,
-    )
-
-
-def _mean_us(latency: Latency) -> float | None:
-    return sum(value * count for value, count in latency.bins) / latency.count / 1000 if latency.bins else None
-
-
-def frames(counted: Counters) -> Frames:
-    """What is kept of counters."""
-    return Frames(
-        asked_frames=counted.offered + counted.late,
-        sent_frames=counted.sent,
-        late_frames=counted.late,
-        refused_frames=counted.refused,
-        received_frames=counted.received,
-        lost_frames=counted.lost,
-        duplicate_frames=counted.duplicate,
-        reordered_frames=counted.reordered,
-        foreign_frames=counted.foreign,
-        loss_ratio=counted.loss_ratio,
-    )
-
-
-def trial_row(subject: Subject, trial: Trial, *, purpose: str, simulated: bool = False) -> TrialRow:
-    """The row of `trial`; the writer names its run, and the trial itself where it has no name yet."""
-    pauses = trial.pauses
-    return TrialRow(
-        run_id="",
-        trial_id=trial.trial_id,
-        subject=subject,
-        purpose=purpose,
-        started_at=datetime.fromtimestamp(trial.started_at, UTC),
-        duration_s=trial.duration_s,
-        elapsed_s=trial.elapsed_s,
-        intended_pps=trial.intended_pps,
-        then_pps=trial.then.load_pps if trial.then else None,
-        then_s=trial.then.duration_s if trial.then else None,
-        frames=frames(trial.total),
-        aborted=trial.aborted,
-        validity=trial.validity.name.lower(),
-        reason=trial.reason,
-        generator_pauses=pauses.generator_count,
-        generator_pause_max_us=pauses.generator_longest_us,
-        generator_pause_total_us=pauses.generator_total_us,
-        device_stall_max_us=pauses.device_longest_us,
-        device_stall_total_us=pauses.device_total_us,
-        refused_in_stall_frames=pauses.refused_in_stall,
-        send_delay_max_us=pauses.send_delay_max_us,
-        latency=latency_summary(trial.latency, trial.ipdv),
-        latency_histogram=trial.latency.histogram.encode() if trial.latency.bins else None,
-        interval_s=trial.timeline.interval_s if trial.timeline else None,
-        interval_lost_frames=trial.timeline.lost if trial.timeline else (),
-        simulated=simulated,
-        directions=tuple(frames(counted) for counted in trial.directions),
-    )
+TABLES: Mapping[str, type] = {"trials": TrialRow, "results": ResultRow, "streams": StreamRow, "samples": Sample}

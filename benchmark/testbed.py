@@ -65,6 +65,7 @@ Cores = Annotated[Annotated[tuple[Core, ...], Field(min_length=1)] | None, Befor
 HostName = Annotated[str, _form(r"[A-Za-z][A-Za-z0-9_-]{0,62}", "a word such as `switch`")]
 PciAddress = Annotated[str, _form(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]", "like 0000:3b:00.0")]
 DeviceString = Annotated[str, _form(r"[a-z][\w.:-]*(,[\w.-]+=[^\s,\"']+)*", "like net_name0,key=value")]
+DeviceName = Annotated[str, _form(r"[A-Za-z0-9][\w.:@-]{0,14}", "a network device's name such as eth2")]
 Numa = Annotated[int, Field(ge=0, le=1023)]
 
 
@@ -93,28 +94,31 @@ class Machine(Model):
 
 
 class PortWiring(Model):
-    """One end of a link: exactly one of the three.
+    """One end of a link: exactly one of the four.
 
     Attributes:
-        pci: PCI address of a physical port.
-        vdev: A DPDK device string, such as `net_af_packet0,iface=veth0`.
-        vhost_user: A virtual link to the port of the same number on the other side.
+        pci: PCI address of a physical port that DPDK drives.
+        device: Kernel name of a network device, such as `eth2`.
+        vdev: A DPDK device string, such as `net_af_packet0,iface=eth2`.
+        virtual: A link to the port of the same number on the other side, of the kind that suits the datapath: a
+            vhost-user socket, a veth pair.
     """
 
     pci: PciAddress | None = None
+    device: DeviceName | None = None
     vdev: DeviceString | None = None
-    vhost_user: bool = False
+    virtual: bool = False
 
     @model_validator(mode="after")
     def _one(self) -> PortWiring:
-        if sum((self.pci is not None, self.vdev is not None, self.vhost_user)) != 1:
-            raise ValueError("a port is exactly one of pci, vdev and `vhost_user: true`")
+        if sum((self.pci is not None, self.device is not None, self.vdev is not None, self.virtual)) != 1:
+            raise ValueError("a port is exactly one of pci, device, vdev and `virtual: true`")
         return self
 
     @property
-    def device(self) -> str | None:
-        """The device as DPDK is told of it; None for a virtual link, whose device is made with it."""
-        return self.pci.lower() if self.pci is not None else self.vdev
+    def name(self) -> str | None:
+        """The device by its name or address; None for a virtual link, whose device is made with it."""
+        return self.pci.lower() if self.pci is not None else self.device or self.vdev
 
 
 Ports = Annotated[tuple[PortWiring, ...], BeforeValidator(_tuple)]
@@ -135,6 +139,7 @@ class SwitchSide(Model):
 
     Attributes:
         socket_memory_mb: Hugepage memory of the switch.
+        sriov: Kernel name of the physical function whose virtual functions the datapath `sriov` makes.
         ovs: Prefix under which OVS is installed.
     """
 
@@ -143,8 +148,39 @@ class SwitchSide(Model):
     housekeeping_core: Annotated[Core | None, BeforeValidator(_auto)] = None
     ports: Ports = ()
     numa: Numa | None = None
+    sriov: DeviceName | None = None
     socket_memory_mb: int = Field(default=1024, ge=64, le=1 << 20)
     ovs: Annotated[str, _form(r"/[^\s\"']*", "an absolute path")] = "/usr"
+
+
+class GuestMachine(Model):
+    """A machine behind the switch that nvbench did not make, one of the testbed's hosts.
+
+    Attributes:
+        host: Its name among the hosts.
+        device: Its network device that is joined to the switch, as it calls it.
+        port: The switch's end of that link, as the switch's host calls it.
+    """
+
+    host: HostName
+    device: DeviceName
+    port: DeviceName
+
+
+class GuestSide(Model):
+    """What stands behind each kind of guest, on the switch's host.
+
+    Attributes:
+        memory_mb: Memory of a virtual machine that nvbench makes.
+        vcpus: Its processors.
+        cores: Cores on which guests run; None for those on which the switch does not poll.
+        machines: Machines that are there already, for the guests of kind `ssh`.
+    """
+
+    memory_mb: int = Field(default=384, ge=256, le=1 << 20)
+    vcpus: int = Field(default=1, ge=1, le=256)
+    cores: Cores = None
+    machines: Annotated[tuple[GuestMachine, ...], BeforeValidator(_tuple)] = ()
 
 
 class Testbed(Model):
@@ -165,6 +201,7 @@ class Testbed(Model):
     hosts: dict[HostName, Machine] = Field(default_factory=lambda: {LOCAL: Machine(address=LOCAL)}, min_length=1)
     generator: GeneratorSide = GeneratorSide()
     switch: SwitchSide = SwitchSide()
+    guests: GuestSide = GuestSide()
     _document: Document = PrivateAttr(default_factory=lambda: Document("", {}))
 
     @property
@@ -186,7 +223,7 @@ class Testbed(Model):
     @property
     def virtual(self) -> bool:
         """Whether all links are virtual ones between generator and switch."""
-        return bool(self.generator.ports) and all(port.vhost_user for port in self.generator.ports)
+        return bool(self.generator.ports) and all(port.virtual for port in self.generator.ports)
 
     def place(self, *path: str | int) -> str:
         """Where in its file a value was written."""
@@ -236,8 +273,15 @@ def _host_faults(testbed: Testbed) -> Iterator[Fault]:
                 yield Fault(("hosts", name, option), "means nothing for this machine", "drop it")
     for side, host_name in (("generator", testbed.generator.host), ("switch", testbed.switch.host)):
         if host_name not in testbed.hosts:
-            remedy = did_you_mean(host_name, testbed.hosts) or f"there are {', '.join(testbed.hosts)}"
-            yield Fault((side, "host"), f"no host is called {host_name!r}", remedy)
+            yield Fault((side, "host"), f"no host is called {host_name!r}", _known_hosts(testbed, host_name))
+    for index, machine in enumerate(testbed.guests.machines):
+        if machine.host not in testbed.hosts:
+            what = f"no host is called {machine.host!r}"
+            yield Fault(("guests", "machines", index, "host"), what, _known_hosts(testbed, machine.host))
+
+
+def _known_hosts(testbed: Testbed, name: str) -> str:
+    return did_you_mean(name, testbed.hosts) or f"there are {', '.join(testbed.hosts)}"
 
 
 def _port_faults(testbed: Testbed) -> Iterator[Fault]:
@@ -251,9 +295,9 @@ def _port_faults(testbed: Testbed) -> Iterator[Fault]:
             yield Fault((side, "ports"), f"needs two ports, has {count}")
         host = testbed.hosts.get(section.host)
         for index, port in enumerate(section.ports):
-            if host is None or port.device is None:
+            if host is None or port.name is None:
                 continue
-            device = port.device.partition(",")[0]
+            device = port.name.partition(",")[0]
             # Two programs may each have a virtual device of the same name; a PCI device is there once.
             key = (host.address if port.pci else f"{side} {host.address}", device)
             if key in used:
@@ -264,13 +308,13 @@ def _port_faults(testbed: Testbed) -> Iterator[Fault]:
 def _wiring_faults(testbed: Testbed) -> Iterator[Fault]:
     pairs = zip(testbed.generator.ports, testbed.switch.ports, strict=False)
     for index, (near, far) in enumerate(pairs):
-        if near.vhost_user != far.vhost_user:
-            side, other = ("switch", "generator") if near.vhost_user else ("generator", "switch")
-            what = f"the other end, {other}.ports.{index}, is a vhost_user port"
-            yield Fault((side, "ports", index), what, "make both ends vhost_user, or neither")
-        elif near.vhost_user and not testbed.one_host:
-            what = "a vhost_user link needs generator and switch on one host"
+        if near.virtual != far.virtual:
+            side, other = ("switch", "generator") if near.virtual else ("generator", "switch")
+            what = f"the other end, {other}.ports.{index}, is a virtual link"
+            yield Fault((side, "ports", index), what, "make both ends virtual, or neither")
+        elif near.virtual and not testbed.one_host:
+            what = "a virtual link needs generator and switch on one host"
             yield Fault(("switch", "host"), what, f"set it to {testbed.generator.host}")
-    if len({port.vhost_user for port in testbed.switch.ports}) == 2:
-        what = "mixes vhost_user and other ports"
+    if len({port.virtual for port in testbed.switch.ports}) == 2:
+        what = "mixes virtual and other ports"
         yield Fault(("switch", "ports"), what, "make all of them one or the other")

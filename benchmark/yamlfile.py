@@ -6,31 +6,18 @@ Scalars follow YAML 1.2's core schema. What YAML 1.1 would have turned into some
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path as FilePath
 from typing import Any
 
-import yaml
-from yaml.error import Mark
-
 from nvbench.errors import UsageError
 from nvbench.faults import Fault, Path, did_you_mean, refuse, shown
+from nvbench.yamlvalues import Reader, compose
 
 _MAX_BYTES = 1 << 20
-_MAX_DEPTH = 32
-_NULLS = {"null", "Null", "NULL", "~"}
-_BOOLS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_AMBIGUOUS = {"on", "off", "yes", "no"}
-_INTEGER = re.compile(r"[-+]?(0|[1-9](_?[0-9])*)")
-_ZERO_LED = re.compile(r"[-+]?0[0-9_]+")
-_BASED = re.compile(r"0x[0-9a-fA-F]+|0o[0-7]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-_PLAIN = "plain"
 
 
 @dataclass
@@ -93,37 +80,47 @@ class Document:
             raise UsageError("needs a key and a value", place=f"-s {text!r}", remedy="write -s path.to.key=value")
         if not raw:
             raise UsageError("has no value", place=place, remedy="for none write null")
-        node = _compose(raw, lambda _: place)
-        reader = _Reader(lambda _: place)
-        path, holder = self._descend(parts, place)
-        value = reader.value(node, path) if node is not None else None
-        if reader.broken:
-            refuse(reader.broken.values())
-        self._forget(path)
-        self.places.update(reader.places)
-        holder[path[-1]] = value
+        node = compose(raw, lambda _: place)
+        reader = Reader(lambda _: place)
+        holders = list(self._descend(parts, place))
+        for path, holder in holders:
+            value = reader.value(node, path) if node is not None else None
+            if reader.broken:
+                refuse(reader.broken.values())
+            self._forget(path)
+            self.places.update(reader.places)
+            holder[path[-1]] = value
 
-    def _descend(self, parts: Sequence[str], place: str) -> tuple[Path, Any]:
-        """The path of what is set and the dict or list that holds it; mappings on the way are made."""
-        current: Any = self.value
-        path: Path = ()
-        for depth, part in enumerate(parts):
-            key = _entry(current, part)
-            if key is None:
-                above = ".".join(parts[:depth])
-                what = f"`{above}` has entries 0 to {len(current) - 1}" if current else f"`{above}` is empty"
-                raise UsageError(what, place=place)
-            path = (*path, key)
-            if depth == len(parts) - 1:
-                break
-            below = current.get(key) if isinstance(current, dict) else current[int(key)]
-            if below is None:
-                below = current[key] = {}
-                self.places[path] = place
-            if not isinstance(below, dict | list):
-                raise UsageError(f"`{'.'.join(parts[: depth + 1])}` has no keys below it", place=place)
-            current = below
-        return path, current
+    def _descend(
+        self, parts: Sequence[str], place: str, path: Path = (), value: Any = None
+    ) -> Iterator[tuple[Path, Any]]:
+        """The paths of what is set and the dicts or lists that hold it; mappings on the way are made.
+
+        A key below a list of mappings is set in each of them.
+        """
+        current = value if path else self.value
+        part, *rest = parts
+        key = _entry(current, part)
+        if key is None and not part.isdigit() and _mappings(current):
+            for index, below in enumerate(current):
+                yield from self._descend(parts, place, (*path, index), below)
+            return
+        if key is None:
+            above = ".".join(str(known) for known in path)
+            what = f"`{above}` has entries 0 to {len(current) - 1}" if current else f"`{above}` is empty"
+            raise UsageError(what, place=place)
+        here = (*path, key)
+        if not rest:
+            yield here, current
+            return
+        entries: Any = current
+        below = entries.get(key) if isinstance(current, dict) else current[int(key)]
+        if below is None:
+            below = entries[key] = {}
+            self.places[here] = place
+        if not isinstance(below, dict | list):
+            raise UsageError(f"`{'.'.join(str(known) for known in here)}` has no keys below it", place=place)
+        yield from self._descend(rest, place, here, below)
 
     def _overlay(self, source: Document, path: Path, origin: Path, overlay: dict[str, Any]) -> None:
         target: Any = self.value
@@ -133,6 +130,11 @@ class Document:
             here, there = (*path, key), (*origin, key)
             if isinstance(value, dict) and isinstance(target.get(key), dict):
                 self._overlay(source, here, there, value)
+                continue
+            below = target.get(key)
+            if isinstance(value, dict) and _mappings(below):
+                for index in range(len(below)):
+                    self._overlay(source, (*here, index), there, value)
                 continue
             target[key] = _copy(value)
             self._forget(here)
@@ -146,18 +148,22 @@ class Document:
             self.broken.pop(known, None)
 
     def _known(self, path: Path) -> Path:
-        """The path without what the file does not say: the index of a scalar taken as a list of one."""
+        """The path without what the file does not say: the index of what is taken as a list of one."""
         current: Any = self.value
-        for depth, part in enumerate(path):
+        known: Path = ()
+        for part in path:
             if isinstance(current, list):
                 if not (isinstance(part, int) and part < len(current)):
-                    return path[:depth]
+                    break
                 current = current[part]
             elif isinstance(current, dict):
+                if isinstance(part, int) and str(part) not in current:
+                    continue
                 current = current.get(str(part))
             else:
-                return path[:depth]
-        return path
+                break
+            known = (*known, part)
+        return known
 
 
 def parse(data: bytes, name: str) -> Document:
@@ -173,10 +179,10 @@ def parse(data: bytes, name: str) -> Document:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise UsageError("is not UTF-8 text", place=f"{name}:{line}", remedy="save it as UTF-8") from None
-    node = _compose(text, lambda line: f"{name}:{line}")
+    node = compose(text, lambda line: f"{name}:{line}")
     if node is None:
         raise UsageError("is empty", place=name)
-    reader = _Reader(lambda line: f"{name}:{line}")
+    reader = Reader(lambda line: f"{name}:{line}")
     value = reader.value(node, ())
     if () in reader.broken:
         refuse(reader.broken.values())
@@ -213,6 +219,10 @@ def packaged(package: str) -> list[str]:
     return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
 
 
+def _mappings(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(below, dict) for below in value)
+
+
 def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copy(below) for key, below in value.items()}
@@ -227,118 +237,3 @@ def _entry(holder: Any, part: str) -> str | int | None:
     if part not in holder and number is not None and number < len(holder):
         return str(list(holder)[number])
     return part
-
-
-class _Loader(yaml.SafeLoader):
-    """Composes nodes; which scalar means what is decided by `_Reader`."""
-
-    depth = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        self.depth += 1
-        alias = self.check_event(yaml.AliasEvent)
-        if alias or self.depth > _MAX_DEPTH:
-            what = "aliases are not supported: write the value out" if alias else "nested too deeply"
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem=what, problem_mark=mark)
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def resolve(self, kind: Any, value: Any, implicit: Any) -> str:
-        if kind is yaml.ScalarNode and implicit[0]:
-            return _PLAIN
-        tag: str = super().resolve(kind, value, (False, False))  # type: ignore[no-untyped-call]
-        return tag
-
-
-def _compose(text: str, place: Callable[[int], str]) -> yaml.Node | None:
-    try:
-        loader = _Loader(text)
-        return loader.get_single_node()
-    except yaml.reader.ReaderError as error:
-        line = text[: error.position].count("\n") + 1
-        raise UsageError("holds a character that YAML does not allow", place=place(line)) from None
-    except yaml.MarkedYAMLError as error:
-        mark: Mark | None = error.problem_mark or error.context_mark
-        number = mark.line if mark else 0
-        lines = text.splitlines()
-        indent = re.match(r"\s*", lines[number] if number < len(lines) else "")
-        if (indent and "\t" in indent.group()) or "'\\t'" in str(error.problem):
-            raise UsageError("a tab in the indentation", place=place(number + 1), remedy="use spaces") from None
-        raise UsageError(f"not YAML: {error.problem or error.context}", place=place(number + 1)) from None
-
-
-class _Reader:
-    """Turns nodes into plain values; collects what is broken instead of raising it."""
-
-    def __init__(self, place: Callable[[int], str]) -> None:
-        self.place = place
-        self.broken: dict[Path, str] = {}
-        self.places: dict[Path, str] = {}
-
-    def value(self, node: yaml.Node, path: Path) -> Any:
-        """The value of a node."""
-        self.places[path] = self.place(node.start_mark.line + 1)
-        if isinstance(node, yaml.MappingNode) and node.tag == "tag:yaml.org,2002:map":
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode) and node.tag == "tag:yaml.org,2002:seq":
-            return [self.value(below, (*path, index)) for index, below in enumerate(node.value)]
-        if isinstance(node, yaml.ScalarNode) and node.tag == _PLAIN:
-            return self._plain(node, path)
-        if isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:str":
-            return node.value
-        return self._fault(node, path, f"the tag `{node.tag}` is not supported: write the bare value")
-
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        lines: dict[str, int] = {}
-        for key_node, below in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
-                self._fault(key_node, (*path, "?"), "a key must be a word")
-                continue
-            key = key_node.value
-            if key_node.tag == _PLAIN and key.lower() in _AMBIGUOUS:
-                self._fault(key_node, (*path, key), f"`{key}` is ambiguous as a key: write '{key}'")
-            if key in result:
-                self._fault(key_node, (*path, key), f"`{key}` is given twice: first on line {lines[key]}")
-                continue
-            lines[key] = key_node.start_mark.line + 1
-            self.places[(*path, key)] = self.place(lines[key])
-            result[key] = self.value(below, (*path, key))
-            self.places[(*path, key)] = self.place(lines[key])
-        return result
-
-    def _plain(self, node: yaml.ScalarNode, path: Path) -> Any:
-        text: str = node.value
-        if not text:
-            name = f"`{path[-1]}`" if path else "the file"
-            return self._fault(node, path, f"{name} has no value: write one, or null")
-        if text in _NULLS or text in _BOOLS:
-            return _BOOLS.get(text)
-        number = _number(text)
-        if text.lower() in _AMBIGUOUS:
-            self._fault(node, path, f"`{text}` is ambiguous: write true, false or '{text}'")
-        elif _ZERO_LED.fullmatch(text):
-            self._fault(node, path, f"`{text}` is ambiguous: write {text.lstrip('+-0_') or 0} or '{text}'")
-        elif number is not None and not math.isfinite(number):
-            self._fault(node, path, f"`{text[:40]}` is not a number that can be used")
-        return text if number is None else number
-
-    def _fault(self, node: yaml.Node, path: Path, what: str) -> None:
-        self.broken[path] = f"{self.place(node.start_mark.line + 1)}: {what}"
-
-
-def _number(text: str) -> float | int | None:
-    """The number that a plain scalar means: None if it is text, infinity if it is none to count with."""
-    if _NOT_FINITE.fullmatch(text):
-        return math.inf
-    if _INTEGER.fullmatch(text):
-        return int(text) if len(text) < 40 else math.inf
-    if _BASED.fullmatch(text):
-        return int(text, 0) if len(text) < 40 else math.inf
-    if not _FLOAT.fullmatch(text):
-        return None
-    number = float(text)
-    whole = "." not in text and abs(number) < 2**53 and number.is_integer()
-    return int(number) if whole else number

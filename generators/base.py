@@ -6,9 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from nvbench.endpoint import Port
+from nvbench.endpoint import Link, LinkKind, Port
 from nvbench.traffic import Traffic
 from nvbench.trial import AbortRule, Counters, Step, Trial
+
+OFFERS = (LinkKind.VHOST_USER, LinkKind.VETH, LinkKind.DEVICE)
+"""Kinds of virtual links that a DPDK generator can be the far end of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +92,26 @@ class Generator(Protocol):
 
     def close(self) -> None:
         """Stop sending and let go of the ports."""
+
+
+def far_end(link: Link, index: int, *, queues: int, descriptors: int, max_frame_bytes: int) -> Port:
+    """The generator's port at the far end of a virtual link.
+
+    A veth pair's far end is called `gen0` or `gen1`; a device that is there already keeps its name.
+    """
+    if link.kind is LinkKind.VHOST_USER:
+        device = f"net_virtio_user{index}"
+        server = 0 if link.served else 1
+        options = f"path={link.name},server={server},queues={queues},queue_size={descriptors}"
+    else:
+        device = f"net_af_packet{index}"
+        slot = 1 << max(2048, max_frame_bytes + 128).bit_length() - 1
+        slot = slot if slot >= max_frame_bytes + 128 else 2 * slot
+        name = far_device(link, index)
+        options = f"iface={name},qpairs={queues},framesz={slot},blocksz={max(4096, slot)},framecnt={descriptors}"
+    return Port(("--vdev", f"{device},{options}"), device)
+
+
+def far_device(link: Link, index: int) -> str:
+    """Name of the kernel device at the generator's end of a link."""
+    return f"gen{index}" if link.kind is LinkKind.VETH else link.name

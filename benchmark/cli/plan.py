@@ -28,7 +28,7 @@ class Request:
 @click.option("--quick/--full", help="Lay the profile's quick section over it; default: full.")
 def command(profile: str, testbed: str | None, overrides: tuple[str, ...], quick: bool) -> None:
     """Show what a run of PROFILE would do; touches nothing."""
-    from nvbench.session import describe_changes  # noqa: PLC0415 - heavy
+    from nvbench.changes import describe_changes  # noqa: PLC0415 - heavy
 
     plan = planned(Request(profile, testbed, overrides, quick))
     for line in rendered(plan, describe_changes(plan)):
@@ -59,15 +59,18 @@ def rendered(plan: Plan, changes: list[str]) -> list[str]:
     width = max(len(case.case_id) for case in plan.cases)
     lines = [
         f"{profile.name}: {profile.description}" if profile.description else profile.name,
-        f"testbed {plan.testbed.name}, links of {scaled(plan.link_bps, 'bit/s')}"
+        f"testbed {plan.testbed.name}"
+        + (f", links of {scaled(plan.link_bps, 'bit/s')}" if plan.link_bps else "")
         + (", simulated" if plan.simulated else ""),
         f"{_count(len(plan.cases), 'case')} in {_count(len(setups), 'set-up')}; in each: {', '.join(tests)}",
         "",
         f"{'case':<{width}}  {'line rate':>12}  {'expected':>12}",
     ]
     for case in plan.cases:
-        rate = scaled(case.line_rate_pps, "pps")
+        rate = scaled(case.line_rate_pps, "pps") if case.line_rate_pps else "-"
         lines.append(f"{case.case_id:<{width}}  {rate:>12}  {duration(case.expected_s):>12}")
+    if plan.impossible:
+        lines += ["", "Not possible here:", *(f"  {each.case.case_id}: {each.reason}" for each in plan.impossible)]
     lines += ["", "Trials in each case:", *(f"  {name}: {trials}" for name, trials in tests.items())]
     told = (
         "simulated trials take no time"

@@ -30,6 +30,7 @@ def command(
     from nvbench.bench import bench  # noqa: PLC0415 - heavy
     from nvbench.cli.progress import Progress  # noqa: PLC0415
     from nvbench.reading import open_results, resolve_run, throughputs  # noqa: PLC0415
+    from nvbench.report.attribution import explained  # noqa: PLC0415
     from nvbench.report.text import print_text, results_table, text_width  # noqa: PLC0415
     from nvbench.session import Session  # noqa: PLC0415
     from nvbench.store import RunWriter  # noqa: PLC0415
@@ -45,7 +46,10 @@ def command(
     ):
         progress.stage(held.placement.describe())
         Session(plan, held, store, progress, known).run()
-    print_text(results_table(open_results(store.path), text_width()))
+    measured = open_results(store.path)
+    print_text(results_table(measured, text_width()))
+    if explanation := explained(measured):
+        print_text(explanation)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Annotated, Protocol
+from typing import Annotated, ClassVar, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from nvbench.endpoint import Port
+from nvbench.endpoint import Link, LinkKind
 from nvbench.errors import DatapathError
-from nvbench.hosts import Host
+from nvbench.hosts import Host, NamespaceHost
 from nvbench.journal import Journal, Remove
 
 
@@ -35,10 +35,15 @@ class Parameters(BaseModel):
     )
     mtu: int = Field(default=1500, ge=68, le=16110, description="largest IP packet, in bytes")
 
+    @property
+    def carries_offloads(self) -> bool:
+        """Whether it carries frames whose checksums or segmentation the sender has left to its device."""
+        return True
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a datapath may live on its host.
+    """Where a datapath may live on its host, and what it joins.
 
     Attributes:
         host: The machine.
@@ -46,9 +51,11 @@ class Place:
         pmd_cores: Cores that poll.
         housekeeping_core: The core of everything else.
         memory_mb: Hugepage memory of the switch.
-        ports: How the switch's two ports are known to DPDK: PCI addresses, device strings, or None for a
-            vhost-user port made by nvbench.
+        segments: The pairs of links between which it forwards, each a bridge of its own: one for P2P; for PVP one
+            from the first outer port to the guest and one from the guest to the second outer port.
+        namespace: Network namespace of its own where its kernel devices are; empty for the host's.
         prefix: Where the switch is installed.
+        steer: Whether the kernel's forwarding is kept on the polling cores, away from the generator's.
     """
 
     host: Host
@@ -56,17 +63,25 @@ class Place:
     pmd_cores: tuple[int, ...]
     housekeeping_core: int
     memory_mb: int
-    ports: tuple[str | None, str | None]
+    segments: tuple[tuple[Link, Link], ...]
+    namespace: str = ""
     prefix: str = "/usr"
+    steer: bool = False
+
+    @property
+    def inside(self) -> Host:
+        """Where its kernel devices are and its programs run."""
+        return NamespaceHost(self.host, self.namespace) if self.namespace else self.host
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        """All links, segment by segment."""
+        return tuple(link for pair in self.segments for link in pair)
 
     @property
     def file_prefix(self) -> str:
         """What keeps a DPDK program's files apart from others' here."""
         return PurePosixPath(self.folder).name
-
-    def socket(self, port: int) -> str:
-        """The vhost-user socket of a port; its server is the generator."""
-        return f"{self.folder}/vhost{port}.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +109,13 @@ def dpdk_files(file_prefix: str) -> Remove:
 class Datapath(Protocol):
     """A path through the system under test, brought up by a session."""
 
+    takes: ClassVar[tuple[LinkKind, ...]]
+    """Kinds of links that it can join, the one that it is at its best with first."""
+
     version: str
+    findings: list[str]
+    """What was asked of it and refused, or granted otherwise: facts of the bench, with the refusal's own words."""
+
     restarts: bool
     """Whether it forwards by a program of its own that `restart` can end and start."""
 
@@ -106,11 +127,14 @@ class Datapath(Protocol):
         """
 
     def attach(self) -> None:
-        """Connect its ports, once the generator's devices are there, and check that it took every option.
+        """Connect its ports, once the far ends are there, and check that it took every option.
 
         Raises:
             DatapathError: It refused a port or an option.
         """
+
+    def missing(self) -> str:
+        """Why it cannot be had on its host, found by reading alone, before `up`; empty where nothing is missing."""
 
     def readings(self) -> Sequence[Reading]:
         """Its counters now.
@@ -118,6 +142,9 @@ class Datapath(Protocol):
         Raises:
             DatapathError: It has gone.
         """
+
+    def crashed(self) -> str:
+        """Why it has gone, with its log's own words; empty while it lives."""
 
     def poller(self) -> int | None:
         """Process id of the program that forwards, on the datapath's host; None where there is none to watch."""
@@ -156,25 +183,14 @@ class Datapath(Protocol):
         """End what `up` and `attach` started, and put back what they changed."""
 
 
-def wait_for_socket(place: Place, port: int, patience_s: float = 15.0) -> None:
-    """Wait until the generator serves the socket of a virtual port.
+def wait_for_socket(host: Host, link: Link, patience_s: float = 15.0) -> None:
+    """Wait until the far end serves the socket of a vhost-user link.
 
     Raises:
         DatapathError: It does not come.
     """
     deadline = time.monotonic() + patience_s
-    while not place.host.exists(place.socket(port)):
+    while not host.exists(link.name):
         if time.monotonic() > deadline:
-            raise DatapathError("the generator's port did not appear", place=place.socket(port))
+            raise DatapathError("the port at the other end did not appear", place=link.name)
         time.sleep(0.01)
-
-
-def virtual_ports(place: Place, parameters: Parameters) -> tuple[Port, Port]:
-    """The generator's ends of two vhost-user links: virtio-user devices that serve the sockets."""
-    ports = []
-    for index in range(2):
-        device = f"net_virtio_user{index}"
-        queues, descriptors = parameters.queues, parameters.descriptors
-        options = f"path={place.socket(index)},server=1,queues={queues},queue_size={descriptors}"
-        ports.append(Port(("--vdev", f"{device},{options}"), device))
-    return ports[0], ports[1]

@@ -72,20 +72,23 @@ _STAT = re.compile(r"^\s+([a-z][a-z .]*[a-z]):\s+(\d+)(?:\s|$)")
 _CYCLES = ("idle cycles", "processing cycles")
 
 
-def parse_pmd_stats(text: str) -> Iterator[Row]:
-    """`ovs-appctl dpif-netdev/pmd-stats-show`: the counters of each PMD, not the averages made of them."""
+def parse_pmd_stats(text: str, *, main_thread: bool = False) -> Iterator[Row]:
+    """`ovs-appctl dpif-netdev/pmd-stats-show`: the counters of each PMD, not the averages made of them.
+
+    Those of the main thread, which polls ports of type system alone, on demand.
+    """
     source = ""
     for line in text.splitlines():
         if found := _PMD.match(line):
             source = f"pmd core {found[2]}"
         elif not line.startswith((" ", "\t")):
-            source = ""  # the main thread polls no DPDK port
+            source = "main thread" if main_thread and line.startswith("main thread") else ""
         elif source and (found := _STAT.match(line)):
             unit = "cycles" if found[1] in _CYCLES else "count"
             yield source, found[1].replace(" ", "_"), float(found[2]), unit
 
 
-_PORT = re.compile(r"^\s+port \d+: (\S+)")
+_PORT = re.compile(r"^\s+port \d+: (\S+)(?: \((.*)\))?")
 _COUNTER = re.compile(r"(?:([RT]X) )?(packets|bytes|errors|dropped|overruns|frame|carrier|collisions):(\d+)")
 
 
@@ -100,6 +103,22 @@ def parse_port_stats(text: str, names: tuple[str, ...]) -> Iterator[Row]:
             for direction, name, value in _COUNTER.findall(line):  # "RX bytes:1 (..)  TX bytes:2": a side holds on
                 side = direction.lower() or side
                 yield source, f"{side}_{name}", float(value), "bytes" if name == "bytes" else "frames"
+
+
+_LOOKUPS = re.compile(r"^\s+lookups: hit:(\d+) missed:(\d+) lost:(\d+)", re.MULTILINE)
+
+
+def parse_lookups(text: str) -> Iterator[Row]:
+    """`ovs-appctl dpctl/show`: frames that the datapath knew, sent to the switch, and could not send there."""
+    if found := _LOOKUPS.search(text):
+        for metric, value in zip(("hit", "missed", "lost"), found.groups(), strict=True):
+            yield "datapath", f"lookups_{metric}", float(value), "frames"
+
+
+def parse_port_configurations(text: str) -> dict[str, dict[str, str]]:
+    """`ovs-appctl dpctl/show`: the settings in brackets behind each port's name."""
+    ports = (found for line in text.splitlines() if (found := _PORT.match(line)))
+    return {found[1]: dict(re.findall(r"(\w+)=(\w+)", found[2] or "")) for found in ports}
 
 
 @dataclass(frozen=True, slots=True)

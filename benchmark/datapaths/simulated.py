@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from pydantic import Field
 
 from nvbench.datapaths.base import Parameters, Reading
+from nvbench.endpoint import LinkKind
 from nvbench.journal import Journal
 
 
@@ -42,12 +43,18 @@ class SimulatedDevice(Protocol):
 class Simulated:
     """Nothing to bring up: the simulated generator drives the device."""
 
+    takes: ClassVar[tuple[LinkKind, ...]] = ()
     version = "simulated"
     restarts = True
 
     def __init__(self, device: SimulatedDevice, parameters: SimulatedParameters) -> None:
         self._device = device
         self._parameters = parameters
+        self.findings: list[str] = []
+
+    def missing(self) -> str:
+        """See `Datapath.missing`."""
+        return ""
 
     def up(self, journal: Journal) -> None:
         """See `Datapath.up`."""
@@ -58,6 +65,10 @@ class Simulated:
     def readings(self) -> Sequence[Reading]:
         """See `Datapath.readings`."""
         return ()
+
+    def crashed(self) -> str:
+        """See `Datapath.crashed`."""
+        return ""
 
     def poller(self) -> int | None:
         """See `Datapath.poller`."""

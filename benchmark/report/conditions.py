@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nvbench.report.columns import Row
 from nvbench.report.document import Heading, Paragraph, Part, Points
+from nvbench.report.identity import is_stream
 from nvbench.units import duration, scaled
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def conditions(run: Run, rows: Sequence[Row]) -> Iterator[Part]:
         labels.append("QUICK: trials were shortened; these are not RFC 2544 durations.")
     if run.simulated:
         labels.append("SIMULATED: no device was measured.")
+    if any(row["emulated"] for row in rows):
+        labels.append("EMULATED: an endpoint's processor is emulated, these are not performance figures.")
     if labels:
         yield Paragraph(" ".join(labels))
     yield Heading("Conditions")
@@ -51,9 +54,11 @@ def _facts(run: Run, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
         yield "Device", ", ".join(dict.fromkeys(text for text in (kind, str(found.get(kind, ""))) if text))
     generators = ", ".join(dict.fromkeys(row["generator"] for row in rows))
     yield "Generator", str(found.get("generator", generators))
-    yield "Protocol", _protocol(record.get("profile") or {})
+    yield "Guests", ", ".join(dict.fromkeys(row["guest"] for row in rows if row["guest"]))
+    framed = not rows or any(not is_stream(row) for row in rows)
+    yield "Protocol", _protocol(record.get("profile") or {}) if framed else "TCP and UDP; endpoints choose their frames"
     yield "Data stream", _stream(record.get("profile") or {})
-    yield "Media", _media(run)
+    yield "Media", _media(run) if framed else ""
     yield "Cores", str(found.get("placement", ""))
     for host, facts in (found.get("hosts") or {}).items():
         yield f"Host {host}", _host(facts)

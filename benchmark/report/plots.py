@@ -1,13 +1,15 @@
-"""A run's throughput and loss as pictures, in the form that RFC 2544 sections 26.1 and 26.3 ask for."""
+"""A run's results as pictures: throughput and loss as RFC 2544 sections 26.1 and 26.3 ask for, streams as bars."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvbench.errors import NotReadyError, UsageError
-from nvbench.report.columns import Row, goal
+from nvbench.metrics import metric
+from nvbench.report.columns import EMULATED, OWN_METRIC, Row, goal
+from nvbench.report.identity import apart, is_stream, labels
 from nvbench.report.rfc2544 import loss_curves
 from nvbench.units import bps_l1, line_rate_pps
 
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
 
 INCHES = (7.0, 4.5)
 """Width and height of a picture."""
-
-_SERIES = ("datapath", "generator", "flows", "direction", "queues", "imix")
+BAR_INCHES = 0.3
+"""Height of a bar."""
 
 
 def draw(results: Results, path: Path) -> None:
@@ -30,24 +32,21 @@ def draw(results: Results, path: Path) -> None:
         UsageError: There is nothing to draw, or the file's name says no image format.
     """
     run = results.runs[0]
-    rows = [row for row in results.results().to_pylist() if row["run_id"] == run.run_id]
-    found = [row for row in rows if row["test"] == "throughput" and row["rate_pps"] is not None]
-    lost = [row for row in rows if row["test"] == "frame_loss" and row["loss_ratio"] is not None]
-    pictures: list[tuple[Any, list[Row]]] = []
-    if found:
-        pictures.append((_throughput, found))
-    if lost:
-        pictures.append((_loss, lost))
+    rows, _ = apart(row for row in results.results().to_pylist() if row["run_id"] == run.run_id)
+    pictures = _pictures(rows)
     if not pictures:
-        raise UsageError("no throughput and no loss curve to draw", place=str(run.path))
+        raise UsageError("no throughput and no loss curve to draw, and no streams", place=str(run.path))
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
         raise NotReadyError("matplotlib is not installed", remedy="pip install 'nvbench[analysis]'") from None
 
-    figure = Figure(figsize=(INCHES[0] * len(pictures), INCHES[1]), layout="constrained")
-    labels = [label for label in ("quick", "simulated") if getattr(run, label)]
-    figure.suptitle(", ".join([f"{run.profile_name} on {run.testbed_name}", *labels]))
+    bars = max((len(own) for picture, own in pictures if picture in (_medians, _packets)), default=0)
+    size = (INCHES[0] * len(pictures), max(INCHES[1], 1.5 + BAR_INCHES * bars))
+    figure = Figure(figsize=size, layout="constrained")
+    words = [label for label in ("quick", "simulated") if getattr(run, label)]
+    words += [EMULATED] if any(row["emulated"] for row in rows) else []
+    figure.suptitle(", ".join([f"{run.profile_name} on {run.testbed_name}", *words]))
     for axes, (picture, own) in zip(figure.subplots(1, len(pictures), squeeze=False)[0], pictures, strict=True):
         picture(axes, own)
     try:
@@ -56,6 +55,21 @@ def draw(results: Results, path: Path) -> None:
         raise UsageError(str(error), place=str(path), remedy="end it with .png") from None
     except OSError as error:
         raise UsageError(f"cannot be written: {error.strerror}", place=str(path)) from None
+
+
+def _pictures(rows: Sequence[Row]) -> list[tuple[Callable[[Axes, Sequence[Row]], None], list[Row]]]:
+    """What there is to draw, and of which results."""
+    found = [row for row in rows if row["test"] == "throughput" and row["rate_pps"] is not None]
+    lost = [row for row in rows if row["test"] == "frame_loss" and row["loss_ratio"] is not None]
+    pictures: list[tuple[Callable[[Axes, Sequence[Row]], None], list[Row]]] = []
+    pictures += [(_throughput, found)] if found else []
+    pictures += [(_loss, lost)] if lost else []
+    streams = [row for row in rows if is_stream(row) and row["value_median"] is not None]
+    for test in dict.fromkeys(row["test"] for row in streams):
+        own = [row for row in streams if row["test"] == test]
+        pictures.append((_medians, own))
+        pictures += [(_packets, own)] if any(row["packet_bytes"] for row in own) else []
+    return pictures
 
 
 def _throughput(axes: Axes, rows: Sequence[Row]) -> None:
@@ -82,14 +96,12 @@ def _throughput(axes: Axes, rows: Sequence[Row]) -> None:
 
 def _series(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The answers that make a line, under what tells it from the others."""
-    telling = [name for name in _SERIES if len({row[name] for row in rows}) > 1]
     goals = len({goal(row) for row in rows}) > 1
-    words = {"flows": "{} flows", "queues": "{} queues", "imix": "{}"}
+    mixes = len({row["imix"] for row in rows}) > 1
     series: dict[str, list[Row]] = {}
     for row in rows:
-        told = [words.get(name, "{}").format(row[name]) for name in telling if row[name] != ""]
-        label = ", ".join([*told, *([goal(row)] if goals else [])])
-        series.setdefault(label or f"measured, {row['datapath']}", []).append(row)
+        told = [*labels(row, rows), *([row["imix"]] if mixes and row["imix"] else []), *([goal(row)] if goals else [])]
+        series.setdefault(", ".join(told) or f"measured, {row['datapath']}", []).append(row)
     return series
 
 
@@ -110,3 +122,34 @@ def _offered(row: Row) -> float:
     if row["rate_pps"] is None or not row["line_rate_pps"]:
         return float((row["load_share"] or 0.0) * 100)
     return float(row["rate_pps"] / row["line_rate_pps"] * 100)
+
+
+def _medians(axes: Axes, rows: Sequence[Row]) -> None:
+    """A bar a case: the median over the repeats, and a whisker from the least to the greatest."""
+    own = metric(OWN_METRIC[rows[0]["test"]])
+    medians, least, most = ([row[f"value_{point}"] * own.scale for row in rows] for point in ("median", "min", "max"))
+    below = [median - low for median, low in zip(medians, least, strict=True)]
+    above = [high - median for median, high in zip(medians, most, strict=True)]
+    _bars(axes, rows, medians, xerr=[below, above], capsize=3)
+    test = rows[0]["test"].replace("_", " ")
+    axes.set(xlabel=f"{own.label.lower()}, {own.shown_unit} (median, min to max)", title=test)
+
+
+def _packets(axes: Axes, rows: Sequence[Row]) -> None:
+    """A bar a case: the mean size of what the sender gives its device."""
+    _bars(axes, rows, [(row["packet_bytes"] or 0.0) / 1000 for row in rows])
+    axes.set_yticklabels([])  # they stand beside the picture before this one
+    axes.set(xlabel="mean, before segmentation offload, kB", title="packet size at the sender")
+
+
+def _bars(axes: Axes, rows: Sequence[Row], values: Sequence[float], **more: Any) -> None:
+    """Bars from the top downwards, a colour for each datapath."""
+    paths = list(dict.fromkeys(row["datapath"] for row in rows))
+    colours = [f"C{paths.index(row['datapath'])}" for row in rows]
+    axes.barh(range(len(rows)), values, color=colours, **more)
+    names = [", ".join(labels(row, rows)) or row["datapath"] for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize="small")
+    axes.margins(y=0.01)
+    axes.invert_yaxis()
+    axes.set_xlim(left=0)
+    axes.grid(axis="x", alpha=0.3)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from nvbench.metrics import NOTHING
 from nvbench.report.columns import (
+    IMPOSSIBLE,
     LOSS,
     REPEATS,
     VERDICT,
@@ -16,8 +17,6 @@ from nvbench.report.columns import (
     Layout,
     Row,
     frame,
-    identity_of,
-    layout,
     of,
     percent,
     seconds,
@@ -25,6 +24,8 @@ from nvbench.report.columns import (
 )
 from nvbench.report.conditions import conditions, deviations
 from nvbench.report.document import Heading, Listing, Paragraph, Part, Points
+from nvbench.report.identity import apart, identity_of, is_stream, labels
+from nvbench.report.layouts import layout
 from nvbench.units import bps_l2
 
 if TYPE_CHECKING:
@@ -49,6 +50,13 @@ VARIATION = (
     f"frames lie is not told ({NOTHING})."
 )
 
+STREAMS = "TCP and UDP streams"
+STREAMS_MEANING = (
+    "What two endpoints get through the path: payload that arrived (goodput) or requests answered, over repeats; the "
+    "packets are those that the sending endpoint's kernel gives its device, before segmentation offload. RFC 2544 has "
+    "no such test."
+)
+
 
 @dataclass(frozen=True)
 class _Section:
@@ -64,11 +72,19 @@ def rfc2544_report(results: Results) -> list[Part]:
     """The report of the first run in `results`."""
     run = results.runs[0]
     rows = [row for row in results.results().to_pylist() if row["run_id"] == run.run_id]
+    measured, impossible = apart(rows)
     parts: list[Part] = [*conditions(run, rows)]
-    for section in _SECTIONS:
-        own = [row for row in rows if row["test"] == section.test]
+    streams = [row for row in measured if is_stream(row)]
+    for section in _SECTIONS if not rows or not all(map(is_stream, rows)) else ():
+        own = [row for row in measured if row["test"] == section.test]
         parts += [Heading(section.title)]
         parts += [Paragraph(section.meaning), *section.body(own)] if own else [Paragraph("Not measured.")]
+    parts += [Heading(STREAMS), *_streams(streams)] if streams else []
+    parts += (
+        [Heading("Not possible here"), Points(tuple(line.removeprefix(IMPOSSIBLE) for line in impossible))]
+        if impossible
+        else []
+    )
     parts += [Heading("Deviations and warnings")]
     told = [*deviations(rows), *run.warnings]
     told += [f"{row['case_id']}, {row['test']}: {text}" for row in rows for text in row["warnings"] or ()]
@@ -135,17 +151,12 @@ def _latency(rows: Sequence[Row]) -> Iterator[Part]:
 
 # -- 26.3 ------------------------------------------------------------------------------------------------------
 
-_CASE = ("datapath", "generator", "flows", "direction", "queues", "frame_bytes", "imix")
-
 
 def loss_curves(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """The steps of each case under what tells it from the others, highest load first."""
-    telling = [name for name in _CASE if len({row[name] for row in rows}) > 1]
-    words = {"flows": "{} flows", "queues": "{} queues"}
     curves: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: -(row["load_share"] or 0.0)):
-        others = [words.get(name, "{}").format(row[name]) for name in telling if name not in ("frame_bytes", "imix")]
-        curves.setdefault("\n".join([f"{frame(row)} B", *others]), []).append(row)
+        curves.setdefault("\n".join([f"{frame(row)} B", *labels(row, rows)]), []).append(row)
     return dict(sorted(curves.items(), key=lambda curve: curve[1][0]["frame_bytes"]))
 
 
@@ -188,6 +199,15 @@ def _plain(rows: Sequence[Row]) -> Iterator[Part]:
     for row in rows:
         if events := row["events"] or ():
             yield from _events(row["case_id"], events)
+
+
+def _streams(rows: Sequence[Row]) -> Iterator[Part]:
+    """A table for each test between two endpoints."""
+    yield Paragraph(STREAMS_MEANING)
+    for test in dict.fromkeys(row["test"] for row in rows):
+        own = [row for row in rows if row["test"] == test]
+        yield Paragraph(f"{test.replace('_', ' ')}: {identity_of(own)[1]}.")
+        yield Listing(layout(test, own), own)
 
 
 def _events(case_id: str, events: Sequence[Mapping[str, Any]]) -> Iterator[Part]:

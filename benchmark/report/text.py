@@ -14,7 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nvbench.metrics import number
-from nvbench.report.columns import LOSS, Column, Row, identity_of, latency_points, layout
+from nvbench.report.columns import EMULATED, LOSS, Column, Row, latency_points
+from nvbench.report.identity import apart, identity_of
+from nvbench.report.layouts import layout
 
 if TYPE_CHECKING:
     from nvbench.reading import Results, Run
@@ -63,9 +65,10 @@ def text_width(file: IO[str] | None = None) -> int:
 
 def _minimum(console: Console, renderable: RenderableType) -> int:
     """Below this a table would lose digits: a narrower terminal folds the lines instead."""
-    tables = [part for part in getattr(renderable, "renderables", [renderable]) if isinstance(part, Table)]
+    if isinstance(renderable, Group):
+        return max((_minimum(console, part) for part in renderable.renderables), default=0)
     wide = console.options.update_width(10_000)
-    return max((Measurement.get(console, wide, part).minimum for part in tables), default=0)
+    return Measurement.get(console, wide, renderable).minimum if isinstance(renderable, Table) else 0
 
 
 def results_table(results: Results, width: int = PIPED_WIDTH) -> Group:
@@ -74,11 +77,14 @@ def results_table(results: Results, width: int = PIPED_WIDTH) -> Group:
     rows = results.results().to_pylist()
     for run in results.runs:
         parts += [Text()] if parts else []
-        parts += [*title(run), Text()]
         own = [row for row in rows if row["run_id"] == run.run_id]
+        parts += [*title(run), *([Text(EMULATED, style="yellow")] if any(row["emulated"] for row in own) else [])]
+        parts.append(Text())
+        measured, impossible = apart(own)
         for test in dict.fromkeys(row["test"] for row in own):
-            parts += _answers(test, [row for row in own if row["test"] == test], width)
+            parts += _answers(test, [row for row in measured if row["test"] == test], width)
         parts += [] if own else [Text("no results"), Text()]
+        parts += [*map(Text, impossible), *([Text()] if impossible else [])]
         texts = [*run.warnings]
         texts += [f"{row['case_id']}: {text}" for row in own for text in row["warnings"] or () if text not in texts]
         parts += [Text(f"warning: {text}", style="yellow") for text in dict.fromkeys(texts)]
@@ -99,6 +105,8 @@ def title(run: Run) -> list[Text]:
 
 
 def _answers(test: str, rows: Sequence[Row], width: int) -> list[RenderableType]:
+    if not rows:
+        return []
     parts: list[RenderableType] = [Text(f"{test.replace('_', ' ')}: {identity_of(rows)[1]}"), Text()]
     made = layout(test, rows)
     for columns in fitted(made.whole, made.identity, made.pieces, rows, width):

@@ -10,8 +10,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from nvbench.rfc2544.scene import DISTURBED, FLAT_OUT, TRIAL_S, Expected, Scene, Section, names, repeated
-from nvbench.tables import ResultRow, latency_summary
+from nvbench.tables import ResultRow
 from nvbench.trial import AbortRule, Measure, Trial, Validity
+from nvbench.trial_rows import latency_summary
 from nvbench.units import scaled
 
 LOSSLESS_STEPS = 2

@@ -11,8 +11,9 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from nvbench.rfc2544.scene import DISTURBED, Expected, Repeats, Scene, Section, loss_ratio, names, repeated, with_spread
-from nvbench.tables import ResultRow, latency_summary
+from nvbench.tables import ResultRow
 from nvbench.trial import AbortRule, DetailedMeasure, Latency, Trial
+from nvbench.trial_rows import latency_summary
 
 RFC_TRIAL_S = 120.0
 """RFC 2544 section 26.2: a stream of at least 120 seconds."""

@@ -13,8 +13,9 @@ from pydantic import Field
 from nvbench.rfc2544.events import loss_events
 from nvbench.rfc2544.latency import merged
 from nvbench.rfc2544.scene import DISTURBED, Expected, Repeats, Scene, Section, loss_ratio, names, repeated, with_spread
-from nvbench.tables import LossEvent, ResultRow, latency_summary
+from nvbench.tables import LossEvent, ResultRow
 from nvbench.trial import AbortRule, DetailedMeasure, Trial
+from nvbench.trial_rows import latency_summary
 
 MOST_EVENTS = 1000
 """Loss events that a result tells; the trials tell all."""

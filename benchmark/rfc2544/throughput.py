@@ -11,8 +11,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from nvbench.rfc2544.scene import DISTURBED, TRIAL_S, Expected, Scene, Section
 from nvbench.search import Answer, Goal, Limits, Outcome, search
-from nvbench.tables import LatencySummary, ResultRow, latency_summary
+from nvbench.tables import LatencySummary, ResultRow
 from nvbench.trial import Measure
+from nvbench.trial_rows import latency_summary
 
 FINAL_TRIALS = 2
 """Full-length trials that a goal is expected to need: one that fails, one that passes."""

@@ -12,8 +12,9 @@ from pyarrow import parquet
 from nvbench.cli import group
 from nvbench.errors import UsageError
 from nvbench.store import RunHeader, RunWriter
-from nvbench.tables import ResultRow, Subject, trial_row
+from nvbench.tables import ResultRow, Subject
 from nvbench.trial import Counters, Latency, Trial
+from nvbench.trial_rows import trial_row
 
 SUBJECT = Subject("p2p-64", "throughput", "direct", "nvgen", 64)
 

@@ -18,6 +18,9 @@ Hugepagesize:       2048 kB
 CPUS = '{"cpus": [{"cpu": 0, "node": 0, "online": true}, {"cpu": 1, "node": 0, "online": true}]}'
 
 
+TOOLS = ("iperf3", "iperf", "netperf", "netserver", "sockperf")
+
+
 class FakeHost:
     """A host that answers from a table."""
 
@@ -33,7 +36,7 @@ class FakeHost:
             "qemu-system-x86_64 --version": "QEMU emulator version 7.2.9\n",
         } | {
             f"which {name}": f"/usr/bin/{name}\n"
-            for name in ("gcc", "pkg-config", "dpdk-testpmd", "ovs-vsctl", "taskset", "ip", "ethtool")
+            for name in ("gcc", "pkg-config", "dpdk-testpmd", "ovs-vsctl", "taskset", "ip", "ethtool", "sysctl", *TOOLS)
         }
         self.answers |= changes
         self.files = {

@@ -2,7 +2,8 @@ import pytest
 
 from nvbench.errors import UsageError
 from nvbench.metrics import METRICS, metric, number
-from nvbench.tables import TABLES, ResultRow, Subject, schema
+from nvbench.schema import schema
+from nvbench.tables import TABLES, ResultRow, Subject
 
 SUBJECT = Subject("c", "throughput", "direct", "nvgen", 64)
 

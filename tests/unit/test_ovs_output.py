@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-import pytest
-from pydantic import ValidationError
-
-from nvbench.datapaths.ovs_options import OvsDpdkParameters
 from nvbench.datapaths.ovs_output import (
     MacTable,
     parse_interfaces,
+    parse_lookups,
     parse_mac_table,
     parse_pmd_rxqs,
     parse_pmd_stats,
+    parse_port_configurations,
     parse_port_stats,
     parse_qos,
 )
@@ -48,6 +46,25 @@ def test_pmd_counters_without_averages_and_without_the_main_thread():
     assert not [metric for metric in values if "avg" in metric]
 
 
+def test_the_main_threads_counters_where_it_polls_ports():
+    rows = list(parse_pmd_stats((RECORDED / "pmd-stats-show.txt").read_text(), main_thread=True))
+    told = {metric for source, metric, _, _ in rows if source == "main thread"}
+    assert {"packets_received", "emc_hits", "smc_hits", "megaflow_hits", "miss_with_success_upcall"} <= told
+
+
+def test_what_the_datapath_knew_and_what_it_had_to_ask_for():
+    shown = (RECORDED / "dpctl-show-s.txt").read_text()
+    values = {metric: value for _, metric, value, _ in parse_lookups(shown)}
+    assert values == {"lookups_hit": 746_141, "lookups_missed": 2, "lookups_lost": 0}
+
+
+def test_what_a_port_was_granted():
+    granted = parse_port_configurations((RECORDED / "dpctl-show-s.txt").read_text())
+    assert granted["nvp1"]["configured_rx_queues"] == "2"
+    assert granted["nvp1"]["mtu"] == "1500"
+    assert granted["nvbr0"] == {}
+
+
 def test_port_counters_of_the_named_ports_only():
     rows = list(parse_port_stats((RECORDED / "dpctl-show-s.txt").read_text(), ("nvp0", "nvp1")))
     values = {(source, metric): value for source, metric, value, _ in rows}
@@ -66,20 +83,3 @@ def test_how_many_addresses_are_known_now_not_since_the_start():
 def test_the_qos_in_force():
     assert parse_qos((RECORDED / "qos-show.txt").read_text()) == {"cir": "12500000", "cbs": "65536"}
     assert parse_qos((RECORDED / "qos-show-none.txt").read_text()) == {}
-
-
-def test_options_are_said_in_the_switchs_words():
-    plain = OvsDpdkParameters()
-    assert plain.flows() == ["in_port=1,actions=output:2", "in_port=2,actions=output:1"]
-    assert plain.policing() == []
-    assert plain.policer() == {}
-    dropping = OvsDpdkParameters(flow_set="normal", drop_every=8, ingress_policing_kbps=5, ingress_policing_burst_kb=3)
-    assert dropping.flows() == ["actions=NORMAL", "priority=40000,udp,udp_src=0/0x7,actions=drop"]
-    assert dropping.policing() == ["ingress_policing_rate=5", "ingress_policing_burst=3"]
-    assert OvsDpdkParameters(egress_policer_bytes_per_s=12500000).policer() == {"cir": "12500000", "cbs": "65536"}
-
-
-@pytest.mark.parametrize("option", [{"drop_every": 3}, {"drop_every": 2048}, {"mac_table_size": 9}])
-def test_options_that_the_switch_cannot_take_are_refused(option):
-    with pytest.raises(ValidationError):
-        OvsDpdkParameters.model_validate(option)

@@ -36,7 +36,7 @@ def small(*overrides: str) -> Profile:
 
 
 def test_packaged_profiles_are_named_after_their_files_and_described() -> None:
-    assert set(packaged_profiles()) == {"10ge-forwarding", "10ge-quality", "rfc2544-full"}
+    assert set(packaged_profiles()) >= {"10ge-forwarding", "rfc2544-full", "offload-tso", "netperf-paths", "mtu-sweep"}
     for name, description in packaged_profiles().items():
         assert load_profile(name).name == name
         assert description
@@ -69,7 +69,9 @@ def test_quick_lays_its_section_over_the_rest_and_overrides_win() -> None:
 
 def test_resolved_is_json_with_defaults_filled_in() -> None:
     resolved = json.loads(json.dumps(small("datapath.queues=[1,2]").resolved()))
-    assert resolved["datapath"] == {"kind": ["ovs_dpdk"], "queues": [1, 2]}
+    assert resolved["datapath"] == [
+        {"kind": ["ovs_dpdk"], "topology": ["P2P"], "guest": ["namespace"], "queues": [1, 2]}
+    ]
     assert resolved["traffic"]["vary"] == [["udp_src"]]
     assert resolved["tests"]["throughput"]["goals"] == [{"loss_ratio": 0.0, "strictness": "rfc2544"}]
     assert resolved["tests"]["latency"] is None
@@ -172,7 +174,7 @@ quick:
         ("datapath.queues=[1, 0]", "datapath.queues.1: must be at least 1, not 0"),
         ("datapath.emc=1", "must be true or false, not 1"),
         ("quick=1", "must be a mapping of the keys that --quick changes"),
-        ("tests={throughput: null}", "asks for nothing (add `throughput: {}`)"),
+        ("tests={throughput: null}", "asks for nothing (add `throughput: {}`, or `tcp_stream: {}`)"),
         (
             "traffic.frame_bytes=9018",
             "a frame of 9018 carries an IP packet of 9000, the MTU is 1500 (raise datapath.mtu to 9000)",
@@ -198,7 +200,8 @@ def test_a_bad_value_says_what_helps(override: str, line: str) -> None:
 def test_an_option_must_be_one_of_every_swept_kind() -> None:
     (told,) = refused(SMALL, "datapath.kind=[ovs_dpdk, direct]", "datapath.emc=true")
     assert told == (
-        "-s datapath.emc: is no option of the datapath direct, which is swept too (make direct a profile of its own)"
+        "-s datapath.emc: is no option of the datapath direct, which is swept too "
+        "(make `datapath` a list, with an entry for each)"
     )
 
 
@@ -234,7 +237,12 @@ def test_a_tag_leaves_less_room_for_the_packet() -> None:
 
 
 def test_a_missing_key_is_named() -> None:
-    assert "f.yaml:1: `traffic` is missing" in refused("name: x\ndatapath: {kind: direct}\ntests: {}\n")
+    assert "f.yaml:1: `datapath` is missing" in refused("name: x\ntests: {tcp_stream: {}}\n")
+
+
+def test_frames_have_to_be_described_before_they_can_be_sent() -> None:
+    (told,) = refused("name: x\nlink_gbps: 1\ndatapath: {kind: direct}\ntests: {throughput: {}}\n")
+    assert told.endswith("tests.throughput: sends frames, and `traffic` says none (add traffic.frame_bytes)")
 
 
 KEYS = st.sampled_from(

@@ -7,8 +7,9 @@ import pytest
 from nvbench.reading import Results, Run, open_results
 from nvbench.report.text import rendered, results_table, trials_table
 from nvbench.store import RunHeader, RunWriter
-from nvbench.tables import LatencySummary, LimitedBy, ResultRow, Subject, trial_row
+from nvbench.tables import LatencySummary, LimitedBy, ResultRow, Subject
 from nvbench.trial import Counters, Trial, Validity
+from nvbench.trial_rows import trial_row
 
 LATENCY = LatencySummary(4.1, 12.34, 20.5, 45.2, 120.7, 1234.5)
 

@@ -3,8 +3,8 @@
 import pytest
 
 from nvbench.rfc2544.latency import LatencyTest, latency, merged, probe_pps
-from nvbench.tables import latency_summary
 from nvbench.trial import Latency, Validity
+from nvbench.trial_rows import latency_summary
 from tests.unit.test_rfc2544_scene import LINE_PPS, only, scene, scripted, sent
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 import nvbench
-from nvbench.bench import Rig, bench
+from nvbench.bench import bench
 from nvbench.collectors import Absence
 from nvbench.errors import DatapathError
 from nvbench.generators.base import Live
@@ -15,6 +15,7 @@ from nvbench.plan import make_plan
 from nvbench.profile import load_profile
 from nvbench.reading import throughputs
 from nvbench.rfc2544 import TESTS
+from nvbench.rigs import Rig
 from nvbench.session import Session
 from nvbench.store import RunHeader, RunWriter
 from nvbench.tables import Subject
@@ -45,13 +46,9 @@ def run(tmp_path, *overrides, profile="10ge-forwarding"):
 def test_each_case_gets_its_answers_and_each_answer_its_trials(tmp_path):
     results = run(tmp_path, "traffic.frame_bytes=[64,1518]", "datapath.capacity_mpps=2.5")
     rows = results.results().to_pylist()
-    assert [(row["frame_bytes"], row["test"]) for row in rows] == [
-        (64, "throughput"),
-        (64, "latency"),
-        (1518, "throughput"),
-        (1518, "latency"),
-    ]
-    small, _, large, _ = rows
+    found = {(row["frame_bytes"], row["test"]): row for row in rows}
+    assert set(found) == {(size, test) for size in (64, 1518) for test in ("throughput", "latency")}
+    small, large = found[64, "throughput"], found[1518, "throughput"]
     assert small["rate_pps"] == pytest.approx(2.5e6, rel=0.005)
     assert small["limited_by"] == "sut_limited"
     assert large["rate_pps"] == pytest.approx(812_744, rel=0.001)

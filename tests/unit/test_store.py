@@ -16,8 +16,9 @@ import nvbench
 from nvbench.errors import NotReadyError, StoreError, UsageError
 from nvbench.reading import find_runs, open_results, resolve_run
 from nvbench.store import MERGE_EVERY, RunHeader, RunState, RunWriter, live_parts
-from nvbench.tables import LatencySummary, LimitedBy, ResultRow, Sample, Subject, trial_row
+from nvbench.tables import LatencySummary, LimitedBy, ResultRow, Sample, Subject
 from nvbench.trial import Counters, Latency, Pauses, Trial, Validity
+from nvbench.trial_rows import trial_row
 
 SUBJECT = Subject("p2p-64", "throughput", "ovs_dpdk", "nvgen", 64, 1000, 2, "bidirectional")
 HEADER = RunHeader("rfc2544", "bench", profile={"name": "rfc2544", "frames": (64, 1518)}, seed=7)

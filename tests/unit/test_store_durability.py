@@ -15,8 +15,9 @@ import pytest
 from nvbench.errors import StoreError
 from nvbench.reading import open_results
 from nvbench.store import MERGE_EVERY, RunHeader, RunWriter, live_parts
-from nvbench.tables import Sample, Subject, trial_row
+from nvbench.tables import Sample, Subject
 from nvbench.trial import Counters, Latency, Trial
+from nvbench.trial_rows import trial_row
 
 ROW = trial_row(
     Subject("c", "throughput", "direct", "simulated", 64),
@@ -38,7 +39,7 @@ while True:
 @pytest.mark.parametrize("after", [1, 9, 10, 33])
 def test_a_killed_run_has_every_acknowledged_trial(tmp_path: Path, after: int) -> None:
     row = Path(__file__).read_text().split("ROW = ")[1].split("WRITES_FOR_EVER")[0]
-    imports = "from nvbench.tables import Subject, trial_row\n"
+    imports = "from nvbench.tables import Subject\nfrom nvbench.trial_rows import trial_row\n"
     imports += "from nvbench.trial import Counters, Latency, Trial\n"
     (tmp_path / "tests_row.py").write_text(f"{imports}ROW = {row}")
     with subprocess.Popen(

@@ -36,7 +36,7 @@ def one_node(count: int) -> Mapping[int, int]:
 
 
 def local(generator: str = "", switch: str = "") -> str:
-    ports = "ports: [{vhost_user: true}, {vhost_user: true}]"
+    ports = "ports: [{virtual: true}, {virtual: true}]"
     return f"name: one\ngenerator:\n  {ports}\n{generator}switch:\n  {ports}\n{switch}"
 
 
@@ -55,7 +55,7 @@ def test_the_local_testbed_joins_two_sides_of_one_machine() -> None:
 def test_the_example_has_two_machines() -> None:
     testbed = load_testbed("two-servers")
     assert (testbed.one_host, testbed.virtual, testbed.link_gbps) == (False, False, 10.0)
-    assert [port.device for port in testbed.switch.ports] == ["0000:18:00.0", "0000:18:00.1"]
+    assert [port.name for port in testbed.switch.ports] == ["0000:18:00.0", "0000:18:00.1"]
 
 
 def test_the_simulated_testbed_needs_nothing() -> None:
@@ -88,14 +88,14 @@ def test_the_simulated_testbed_needs_nothing() -> None:
         (', {pci: "0000:3b:00.1"}', "", "t.yaml:7: generator.ports: needs two ports, has 1"),
         (
             'pci: "0000:3b:00.1"',
-            'pci: "0000:3b:00.1", vhost_user: true',
-            "a port is exactly one of pci, vdev and `vhost_user: true`",
+            'pci: "0000:3b:00.1", virtual: true',
+            "a port is exactly one of pci, device, vdev and `virtual: true`",
         ),
         (
             'pci: "0000:3b:00.1"',
-            "vhost_user: true",
-            "t.yaml:10: switch.ports.1: the other end, generator.ports.1, is a vhost_user port "
-            "(make both ends vhost_user, or neither)",
+            "virtual: true",
+            "t.yaml:10: switch.ports.1: the other end, generator.ports.1, is a virtual link "
+            "(make both ends virtual, or neither)",
         ),
         ("host: near", "host: near\n  cores: all", "must be `auto` or a list of cores, not 'all'"),
         ("host: near", "host: near\n  cores: [2, 2]", "t.yaml:7: generator.cores: names a core twice"),
@@ -113,7 +113,7 @@ def test_a_bad_testbed_says_where_and_what(was: str, becomes: str, line: str) ->
 def test_a_virtual_link_needs_one_host() -> None:
     text = local("  host: a\n", "  host: b\n") + "hosts: {a: {address: local}, b: {address: h}}\n"
     assert refused(text) == [
-        "t.yaml:7: switch.host: a vhost_user link needs generator and switch on one host (set it to a)"
+        "t.yaml:7: switch.host: a virtual link needs generator and switch on one host (set it to a)"
     ]
 
 

@@ -1,0 +1,63 @@
+"""Where workloads live behind a datapath."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nvbench import testbed
+from nvbench.endpoint import LinkKind
+from nvbench.guests.base import Guest, GuestPlace, Nic
+from nvbench.guests.forwarding import bridge_devices
+from nvbench.guests.machine import Machine
+from nvbench.guests.namespace import Namespace
+from nvbench.guests.qemu import Qemu, QemuParameters
+from nvbench.hosts import Host
+
+
+@dataclass(frozen=True)
+class GuestSide:
+    """What stands behind each kind of guest.
+
+    Attributes:
+        asked: The testbed's section.
+        hosts: The testbed's hosts.
+    """
+
+    asked: testbed.GuestSide
+    hosts: Mapping[str, Host]
+
+
+_Make = Callable[[int, GuestPlace, Sequence[Nic], GuestSide], Guest]
+
+
+def _namespace(number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestSide) -> Guest:  # noqa: ARG001
+    return Namespace(f"vm{number + 1}", place, nics)
+
+
+def _qemu(number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestSide) -> Guest:
+    parameters = QemuParameters(memory_mb=side.asked.memory_mb, vcpus=side.asked.vcpus)
+    return Qemu(f"vm{number + 1}", place, nics, parameters)
+
+
+def _machine(number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestSide) -> Guest:  # noqa: ARG001
+    machine = side.asked.machines[number]
+    return Machine(f"vm{number + 1}", side.hosts[machine.host], machine.device, nics)
+
+
+_KINDS: dict[str, tuple[tuple[LinkKind, ...], _Make]] = {
+    Namespace.kind: (Namespace.offers, _namespace),
+    Qemu.kind: (Qemu.offers, _qemu),
+    Machine.kind: (Machine.offers, _machine),
+}
+
+OFFERS = {kind: offers for kind, (offers, _) in _KINDS.items()}
+"""Kind of guest -> the kinds of links that it can be the far end of."""
+
+
+def make_guest(kind: str, number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestSide) -> Guest:
+    """The guest of that number, not yet up."""
+    return _KINDS[kind][1](number, place, nics, side)
+
+
+__all__ = ["OFFERS", "Guest", "GuestPlace", "GuestSide", "Nic", "bridge_devices", "make_guest"]

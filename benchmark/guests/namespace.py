@@ -1,0 +1,74 @@
+"""A network namespace as a guest: the host's own kernel behind a cable of its own, there at once and at full speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from nvbench.cabling import make_namespace, make_veth, take_device
+from nvbench.endpoint import LinkKind
+from nvbench.errors import CommandError, GuestError
+from nvbench.guests.base import GuestPlace, Nic
+from nvbench.hosts import Host, NamespaceHost
+from nvbench.journal import Journal
+
+
+class Namespace:
+    """See `Guest`."""
+
+    kind: ClassVar[str] = "namespace"
+    offers: ClassVar[tuple[LinkKind, ...]] = (LinkKind.VETH, LinkKind.DEVICE)
+
+    def __init__(self, name: str, place: GuestPlace, nics: Sequence[Nic]) -> None:
+        self.name = name
+        self.version = ""
+        self.emulated = False
+        self.devices: tuple[str, ...] = ()
+        self._place = place
+        self._nics = tuple(nics)
+        self._inside = NamespaceHost(place.host, f"{place.namespace or 'nv'}-{name}")
+        self._undo: tuple[Journal, int] | None = None
+
+    @property
+    def host(self) -> Host:
+        """See `Guest.host`."""
+        return self._inside
+
+    def up(self, journal: Journal) -> None:
+        """See `Guest.up`."""
+        self._undo = (journal, journal.mark())
+        try:
+            make_namespace(self._place.host, journal, self._inside.namespace)
+            self.devices = tuple(self._connect(index, nic) for index, nic in enumerate(self._nics))
+            self.version = f"network namespace, Linux {self._place.host.run(['uname', '-r']).stdout.strip()}"
+        except CommandError as error:
+            raise GuestError(str(error), place=f"guest {self.name}") from error
+
+    def _connect(self, index: int, nic: Nic) -> str:
+        outside = self._place.host
+        near = NamespaceHost(outside, self._place.namespace) if self._place.namespace else outside
+        if nic.link.kind is LinkKind.VETH:
+            device = f"eth{index}"
+            make_veth(near, nic.link.name, self._inside, device, queues=nic.queues)
+        else:
+            device = nic.link.name
+            take_device(near, device, self._inside)
+        self._inside.run(["ip", "link", "set", device, "address", nic.mac, "mtu", str(nic.mtu), "up"])
+        if not nic.offloads:
+            # What a virtual machine finds behind such a switch: no checksums left to the device, so no segmentation.
+            self._inside.run(["ethtool", "-K", device, "tx", "off"])
+        if nic.address:
+            self._inside.run(["ip", "address", "add", nic.address, "dev", device])
+        return device
+
+    def ready(self) -> None:
+        """See `Guest.ready`; it is there as soon as it is made."""
+
+    def check_alive(self) -> None:
+        """See `Guest.check_alive`."""
+
+    def down(self) -> None:
+        """See `Guest.down`."""
+        if self._undo is not None:
+            journal, mark = self._undo
+            journal.undo_since(mark)

@@ -1,0 +1,339 @@
+"""A virtual machine as a guest: made from the distribution's packages, run by QEMU, reached by SSH.
+
+It goes on from a saved state, and its network devices are plugged in then: each as soon as the datapath's end of its
+link is there, beside whatever the run does meanwhile, since a switch calls a vhost-user port up only when the
+guest's driver is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from nvbench.endpoint import LinkKind
+from nvbench.errors import CommandError, GuestError
+from nvbench.guests.base import GuestPlace, Nic
+from nvbench.guests.emulator import SLOTS, Machine, find_emulator
+from nvbench.guests.image import host_key_data, image
+from nvbench.guests.monitor import Monitor
+from nvbench.guests.saved import kvm_works, restore, saved_state
+from nvbench.hosts import Host, NamespaceHost
+from nvbench.journal import Journal, Remove
+
+if TYPE_CHECKING:
+    from nvbench.hosts.ssh import SshHost
+
+ANSWER_PATIENCE_S = 60.0
+LINK_PATIENCE_S = 60.0
+_BANNER_PATIENCE_S = 0.2
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+class QemuParameters(BaseModel):
+    """What a virtual machine is like."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    memory_mb: int = Field(default=384, ge=256, le=65536, description="memory, in MiB")
+    vcpus: int = Field(default=1, ge=1, le=64, description="virtual processors")
+    flavour: Literal["cloud", "generic"] = Field(
+        default="cloud", description="the distribution's kernel for virtual machines, or the one with drivers of NICs"
+    )
+    sriov_nics: int = Field(
+        default=0, ge=0, le=4, description="emulated NICs in it, nic0 and on, with virtual functions; flavour generic"
+    )
+
+    @model_validator(mode="after")
+    def _has_their_driver(self) -> Self:
+        if self.sriov_nics and self.flavour != "generic":
+            raise ValueError("sriov_nics need the flavour generic, which has their driver")
+        return self
+
+
+class Qemu:
+    """See `Guest`."""
+
+    kind: ClassVar[str] = "qemu"
+    offers: ClassVar[tuple[LinkKind, ...]] = (LinkKind.VHOST_USER, LinkKind.TAP, LinkKind.PCI)
+
+    def __init__(
+        self, name: str, place: GuestPlace, nics: Sequence[Nic], parameters: QemuParameters | None = None
+    ) -> None:
+        self.name = name
+        self.version = ""
+        self.emulated = False
+        self.devices: tuple[str, ...] = ()
+        self._place = place
+        self._nics = tuple(nics)
+        self._parameters = parameters or QemuParameters()
+        # Beside the run's folder: a datapath that goes down removes that, and would take our process id with it.
+        self._folder = f"{place.folder}-{name}"
+        self._monitor = Monitor(place.host, name, self._folder)
+        self._inside: SshHost | None = None
+        self._undo: tuple[Journal, int] | None = None
+        self._coming: Future[None] | None = None
+        self._going = threading.Event()
+
+    @property
+    def host(self) -> Host:
+        """See `Guest.host`."""
+        if self._inside is None or not self.version:
+            raise GuestError("is not ready yet", place=self._monitor.place)
+        return self._inside
+
+    # -- coming up ---------------------------------------------------------------------------------------------
+
+    def up(self, journal: Journal) -> None:
+        """See `Guest.up`. The first of its kind on a host takes a minute: image, QEMU and state are made and kept."""
+        self._refuse()
+        self._undo = (journal, journal.mark())
+        host, cache = self._place.host, self._place.cache
+        try:
+            machine = self._machine(journal)
+            state = saved_state(host, cache, machine, journal, f"{self._folder}-boot")
+            self._start(journal, machine, state)
+            pool = ThreadPoolExecutor(2, thread_name_prefix=f"guest {self.name}")
+            pool.submit(__import__, "paramiko")  # half a second, while the state is restored
+            self._coming = pool.submit(self._come, machine)
+            pool.shutdown(wait=False)
+        except CommandError as error:
+            raise GuestError(str(error), place=self._monitor.place) from error
+
+    def _refuse(self) -> None:
+        for nic in self._nics:
+            if nic.link.kind not in self.offers:
+                raise GuestError(
+                    f"a virtual machine cannot be the far end of a {nic.link.kind} link, {nic.link.name}",
+                    place=self._monitor.place,
+                )
+        if len(self._nics) > SLOTS:
+            raise GuestError(f"has {len(self._nics)} network devices, {SLOTS} fit", place=self._monitor.place)
+        # Its SSH listens on the loopback of its machine, and its image is made in the file system of this one.
+        if self._place.host.read(_BOOT_ID) != Path(_BOOT_ID).read_text():
+            raise GuestError(
+                "virtual machines are started on the machine where nvbench runs",
+                place=self._monitor.place,
+                remedy=f"run nvbench on host {self._place.host.name}",
+            )
+
+    def _machine(self, journal: Journal) -> Machine:
+        host, cache, wanted = self._place.host, self._place.cache, self._parameters
+        emulator, booted = find_emulator(host, cache), image(host, cache, wanted.flavour)
+        plain = Machine(emulator, booted, wanted.memory_mb, wanted.vcpus, kvm=False, sriov_nics=wanted.sriov_nics)
+        return replace(plain, kvm=kvm_works(host, cache, plain, journal, f"{self._folder}-kvm"))
+
+    def _start(self, journal: Journal, machine: Machine, state: Path) -> None:
+        for nic in self._nics:
+            if nic.link.kind is LinkKind.VHOST_USER and not nic.link.served:
+                self._make_room(journal, nic.link.name)
+        cores = ",".join(map(str, self._place.cores))
+        pinned = ["taskset", "-c", cores] if cores else []
+        self._monitor.start(journal, [*pinned, *machine.argv(self._folder, restored=True)])
+        restore(self._monitor, state)
+        for index, nic in enumerate(self._nics):
+            if nic.link.kind is LinkKind.TAP:
+                self._make_tap(index, nic, vhost=machine.kvm and self._place.host.exists("/dev/vhost-net"))
+            elif nic.link.kind is LinkKind.VHOST_USER:
+                self._monitor.ask("chardev-add", **socket_end(index, nic))
+
+    def _make_room(self, journal: Journal, path: str) -> None:
+        host, parent = self._place.host, str(Path(path).parent)
+        journal.record(host, Remove(path if host.exists(parent) else parent))
+        host.make_folder(parent)
+
+    def _make_tap(self, index: int, nic: Nic, *, vhost: bool) -> None:
+        """QEMU makes it where QEMU is, and it goes with QEMU; its name there is nobody else's."""
+        outside, namespace = self._place.host, self._place.namespace
+        tap = f"nvt{secrets.token_hex(4)}"
+        self._monitor.ask("netdev_add", **tap_end(index, nic, tap, vhost=vhost))
+        outside.run(["ip", "link", "set", tap, *(["netns", namespace] if namespace else []), "name", nic.link.name])
+        near = NamespaceHost(outside, namespace) if namespace else outside
+        near.run(["ip", "link", "set", nic.link.name, "mtu", str(nic.mtu), "up"])
+
+    # -- beside the run, until it is ready -----------------------------------------------------------------------
+
+    def _come(self, machine: Machine) -> None:
+        monitor, links = self._monitor, tuple(enumerate(self._nics))
+        for index, nic in links:
+            if nic.link.kind is not LinkKind.VHOST_USER:
+                monitor.ask("device_add", **device(index, nic))
+        inside = self._reach(machine)
+        self._inside = inside
+        for index, nic in links:
+            if nic.link.kind is LinkKind.VHOST_USER:
+                self._join(index, nic)
+        self.devices = self._configure(inside)
+        inside.run(["date", "-s", f"@{time.time():.0f}"])  # its clock stands where the state was saved
+        self.version = f"Linux {machine.image.release} on QEMU {machine.emulator.version}"
+        self.version += ", KVM" if machine.kvm else ", TCG"
+        self.emulated = not machine.kvm
+
+    def _join(self, index: int, nic: Nic) -> None:
+        """Plug in a device of a vhost-user link once the other end is there: QEMU would stand still until then."""
+        wait_for = f"the other end of {nic.link.name}"
+        self._monitor.until(wait_for, lambda: self._is_joined(index), LINK_PATIENCE_S)
+        self._monitor.ask("netdev_add", **vhost_user_netdev(index, nic))
+        self._monitor.ask("device_add", **device(index, nic))
+
+    def _is_joined(self, index: int) -> bool:
+        if self._going.is_set():
+            raise GuestError("is going down", place=self._monitor.place)
+        told = {end["label"]: end["filename"] for end in self._monitor.ask("query-chardev")}
+        return not told[f"socket{index}"].startswith("disconnected:")
+
+    def _reach(self, machine: Machine) -> SshHost:
+        import paramiko  # noqa: PLC0415 - slow to import, needed by guests behind SSH only
+
+        from nvbench.hosts.ssh import SshHost  # noqa: PLC0415 - it imports the same
+
+        port = self._ssh_port()
+        channel: list[socket.socket] = []
+        self._monitor.until("an answer by SSH", lambda: _answers(port, channel), ANSWER_PATIENCE_S)
+        client = paramiko.SSHClient()
+        client.set_missing_host_key_policy(paramiko.RejectPolicy())
+        key = paramiko.Ed25519Key(data=host_key_data(machine.image.host_key))
+        client.get_host_keys().add(f"[127.0.0.1]:{port}", key.get_name(), key)
+        try:
+            client.connect(
+                "127.0.0.1",
+                port=port,
+                username="root",
+                key_filename=str(machine.image.key),
+                look_for_keys=False,
+                allow_agent=False,
+                timeout=ANSWER_PATIENCE_S,
+                banner_timeout=ANSWER_PATIENCE_S,
+                auth_timeout=ANSWER_PATIENCE_S,
+                sock=channel[0],
+            )
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._monitor.fault(f"SSH: {error}") from error
+        return SshHost(self.name, client)
+
+    def _ssh_port(self) -> int:
+        told = self._monitor.ask("human-monitor-command", **{"command-line": "info usernet"})
+        found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", told)
+        if found is None:
+            raise self._monitor.fault("QEMU does not tell the port of its SSH")
+        return int(found[1])
+
+    def _configure(self, inside: SshHost) -> tuple[str, ...]:
+        """Give the devices their names, addresses and MTU, found by their MAC; what else they are stays as it is."""
+        found: dict[str, str] = {}
+
+        def appeared() -> bool:
+            found.update(
+                {link["address"]: link["ifname"] for link in json.loads(inside.run(["ip", "-j", "link"]).stdout)}
+            )
+            return all(nic.mac.lower() in found for nic in self._nics)
+
+        self._monitor.until("a network device in it", appeared, ANSWER_PATIENCE_S)
+        names = tuple(f"eth{index}" for index in range(1, len(self._nics) + 1))
+        if self._nics:
+            inside.run(
+                ["ip", "-batch", "-"], stdin=batch(self._nics, [found[nic.mac.lower()] for nic in self._nics], names)
+            )
+        for nic, name in zip(self._nics, names, strict=True):
+            if nic.queues > self._parameters.vcpus:  # the driver takes no more queues than processors of itself
+                inside.run(["ethtool", "-L", name, "combined", str(nic.queues)])
+        return names
+
+    # -- afterwards --------------------------------------------------------------------------------------------
+
+    def ready(self) -> None:
+        """See `Guest.ready`."""
+        if self._coming is None:
+            raise GuestError("is not up", place=self._monitor.place)
+        try:
+            self._coming.result(ANSWER_PATIENCE_S + LINK_PATIENCE_S)
+        except FutureTimeoutError:
+            raise self._monitor.fault("is not ready in time") from None
+        except CommandError as error:
+            raise self._monitor.fault(str(error)) from error
+
+    def check_alive(self) -> None:
+        """See `Guest.check_alive`."""
+        if self._coming is None or self._coming.done():  # else the other thread is speaking with it
+            self._monitor.check_alive()
+
+    def down(self) -> None:
+        """See `Guest.down`."""
+        self._going.set()
+        if self._undo is not None:
+            journal, mark = self._undo
+            journal.undo_since(mark)
+        if self._coming is not None:
+            with suppress(
+                GuestError, CommandError, FutureTimeoutError
+            ):  # it has been told by `ready`, if anybody asked
+                self._coming.result(ANSWER_PATIENCE_S)
+        if self._inside is not None:
+            self._inside.close()
+            self._inside = None
+        self._monitor.reap()
+
+
+def _answers(port: int, channel: list[socket.socket]) -> bool:
+    """Whether SSH speaks first, as it does; the connection is kept in `channel` then.
+
+    Patience is short: what is sent to a machine as it begins to run may be lost, and asking again is quicker than TCP.
+    """
+    with suppress(OSError):
+        connection = socket.create_connection(("127.0.0.1", port), timeout=_BANNER_PATIENCE_S)
+        with suppress(OSError):
+            if connection.recv(4, socket.MSG_PEEK) == b"SSH-":
+                channel.append(connection)
+                return True
+        connection.close()
+    return False
+
+
+def socket_end(index: int, nic: Nic) -> dict[str, Any]:
+    """Arguments of chardev-add: the guest's end of a vhost-user socket, that serves it or goes to whoever does."""
+    ends = {"server": True, "wait": False} if not nic.link.served else {"server": False, "reconnect-ms": 1000}
+    address = {"type": "unix", "data": {"path": nic.link.name}}
+    return {"id": f"socket{index}", "backend": {"type": "socket", "data": {"addr": address, **ends}}}
+
+
+def vhost_user_netdev(index: int, nic: Nic) -> dict[str, Any]:
+    """Arguments of netdev_add for a vhost-user link."""
+    return {"type": "vhost-user", "id": f"net{index}", "chardev": f"socket{index}", "queues": nic.queues}
+
+
+def tap_end(index: int, nic: Nic, tap: str, *, vhost: bool) -> dict[str, Any]:
+    """Arguments of netdev_add for a tap of that name."""
+    scripts = {"script": "no", "downscript": "no"}
+    queues = {"queues": nic.queues} if nic.queues > 1 else {}
+    return {"type": "tap", "id": f"net{index}", "ifname": tap, "vhost": vhost, **scripts, **queues}
+
+
+def device(index: int, nic: Nic) -> dict[str, Any]:
+    """Arguments of device_add: the network device as the guest sees it."""
+    place = {"id": f"nic{index}", "bus": f"slot{index}"}
+    if nic.link.kind is LinkKind.PCI:
+        return {"driver": "vfio-pci", "host": nic.link.name, **place}
+    virtio = {"driver": "virtio-net-pci", "netdev": f"net{index}", "mac": nic.mac, "mrg_rxbuf": True, "romfile": ""}
+    # One vector each for a queue's two directions, one for the configuration and one for control.
+    return {**virtio, **({"mq": True, "vectors": 2 * nic.queues + 2} if nic.queues > 1 else {}), **place}
+
+
+def batch(nics: Sequence[Nic], found: Sequence[str], names: Sequence[str]) -> str:
+    """Lines for `ip -batch`: devices take their names by way of others, since they may have each other's."""
+    lines = [f"link set {device} name nv-{name}" for device, name in zip(found, names, strict=True)]
+    for nic, name in zip(nics, names, strict=True):
+        lines += [f"link set nv-{name} name {name}", f"link set {name} mtu {nic.mtu} up"]
+        lines += [f"address add {nic.address} dev {name}"] if nic.address else []
+    return "\n".join(lines) + "\n"

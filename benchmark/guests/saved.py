@@ -1,0 +1,130 @@
+"""Saved machines: one is booted once, its state is kept, and each guest goes on from there within a second.
+
+What is saved is a machine before any network device was plugged in, so one state serves every shape of guest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from nvbench.errors import GuestError
+from nvbench.guests.emulator import Machine
+from nvbench.guests.image import digest, making
+from nvbench.guests.monitor import Monitor
+from nvbench.hosts import Host
+from nvbench.journal import Journal
+
+BOOT_PATIENCE_S = 60.0
+KVM_PATIENCE_S = 10.0
+READY = "nvbench: ready"
+
+
+def boot(monitor: Monitor, journal: Journal, argv: list[str], patience_s: float = BOOT_PATIENCE_S) -> None:
+    """Start a machine and wait until its first process says that it is ready.
+
+    Raises:
+        GuestError: It does not boot; carries the last lines of its console.
+    """
+    monitor.start(journal, argv)
+    monitor.until("the end of its boot", lambda: READY in monitor.console(), patience_s)
+
+
+def kvm_works(host: Host, cache: str, machine: Machine, journal: Journal, folder: str) -> bool:
+    """Whether KVM runs guests here, proved by booting one; kept until the host boots again.
+
+    That its device opens, and that QEMU starts with it, tell nothing where the host is itself a virtual machine.
+    """
+    if not host.exists("/dev/kvm"):
+        return False
+    boot_id = (host.read("/proc/sys/kernel/random/boot_id") or "").strip()
+    with making(cache) as kept:
+        verdict = kept / f"kvm-{boot_id}"
+        if verdict.exists():
+            return verdict.read_text() == "works\n"
+        words = _probe(host, replace(machine, kvm=True), journal, folder)
+        for earlier in kept.glob("kvm-*"):
+            earlier.unlink()
+        verdict.write_text(words or "works\n")
+        return not words
+
+
+def _probe(host: Host, machine: Machine, journal: Journal, folder: str) -> str:
+    """Why a machine does not boot; empty if it does."""
+    mark, monitor = journal.mark(), Monitor(host, "kvm", folder)
+    try:
+        boot(monitor, journal, machine.argv(folder), KVM_PATIENCE_S)
+    except GuestError as error:
+        return f"{error}\n"
+    finally:
+        journal.undo_since(mark)
+        monitor.reap()
+    return ""
+
+
+def saved_state(host: Host, cache: str, machine: Machine, journal: Journal, folder: str) -> Path:
+    """The saved state of a machine; where there is none yet, it is booted for that.
+
+    Raises:
+        GuestError: It does not boot, or cannot be saved.
+    """
+    state = _state_file(host, machine)
+    if state.exists():
+        return state
+    with making(cache):
+        if not state.exists():
+            mark, monitor = journal.mark(), Monitor(host, "saved", folder)
+            draft = state.with_suffix(".draft")
+            try:
+                boot(monitor, journal, machine.argv(folder))
+                _save(monitor, draft)
+                draft.rename(state)
+            finally:
+                journal.undo_since(mark)
+                monitor.reap()
+                draft.unlink(missing_ok=True)
+    return state
+
+
+def _state_file(host: Host, machine: Machine) -> Path:
+    """One that was saved by another code, QEMU, or, with KVM, kernel or processor is none of this machine's."""
+    cpuinfo = (host.read("/proc/cpuinfo") or "").splitlines()
+    model = [line for line in cpuinfo if line.startswith(("model name", "flags"))][:2]
+    below = [host.read("/proc/sys/kernel/osrelease") or "", *model] if machine.kvm else []
+    shape = digest(Path(__file__).read_bytes(), machine.emulator.version, *below, *machine.argv(""))
+    return machine.image.folder / f"state-{shape}"
+
+
+def _save(monitor: Monitor, draft: Path) -> None:
+    monitor.ask("stop")
+    _map_memory(monitor)
+    monitor.ask("migrate", uri=f"file:{draft}")
+
+    def saved() -> bool:
+        told = monitor.ask("query-migrate")
+        if told.get("status") == "failed":
+            raise GuestError(f"cannot be saved: {told.get('error-desc', 'no reason told')}", place=monitor.place)
+        return bool(told.get("status") == "completed")
+
+    monitor.until("the end of its saving", saved, BOOT_PATIENCE_S)
+
+
+def restore(monitor: Monitor, state: Path) -> None:
+    """Have a machine that waits for it go on from a saved state.
+
+    Raises:
+        GuestError: It does not take it; the state is removed, so that the next machine is booted and saved anew.
+    """
+    try:
+        _map_memory(monitor)
+        monitor.ask("migrate-incoming", uri=f"file:{state}")
+        monitor.until("its saved state", lambda: monitor.ask("query-status")["status"] != "inmigrate", BOOT_PATIENCE_S)
+        monitor.ask("cont")
+    except GuestError:
+        state.unlink(missing_ok=True)
+        raise
+
+
+def _map_memory(monitor: Monitor) -> None:
+    """Memory is kept page by page at its place in the file: that is read at twice the speed of a stream."""
+    monitor.ask("migrate-set-capabilities", capabilities=[{"capability": "mapped-ram", "state": True}])

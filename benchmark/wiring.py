@@ -1,0 +1,80 @@
+"""Which kind of link joins each end of a topology to a datapath: a pure function of a path and a testbed."""
+
+from __future__ import annotations
+
+from nvbench.axes import Path
+from nvbench.datapaths import TAKES, Parameters
+from nvbench.datapaths.direct import DirectParameters
+from nvbench.endpoint import LinkKind
+from nvbench.errors import NotPossibleError
+from nvbench.generators.base import OFFERS
+from nvbench.guests import OFFERS as GUEST_OFFERS
+from nvbench.guests.namespace import Namespace
+from nvbench.testbed import PortWiring, Testbed
+from nvbench.topology import End, Outer, Topology, outer_ports, segments
+
+PHYSICAL = (LinkKind.PCI, LinkKind.VDEV, LinkKind.DEVICE)
+Kinds = tuple[tuple[LinkKind, LinkKind], ...]
+"""For each pair of ends that a datapath joins, the kinds of its two links."""
+
+
+def link_kinds(path: Path, parameters: Parameters, testbed: Testbed, *, streams: bool) -> Kinds:
+    """The kinds of a path's links.
+
+    Args:
+        path: Datapath, topology and guests.
+        parameters: The datapath's options.
+        testbed: What is on the bench.
+        streams: Whether endpoints stand at the ends, and not the generator.
+
+    Raises:
+        NotPossibleError: Something of it does not go together.
+    """
+    pairs = segments(path.topology)
+    if not streams and outer_ports(path.topology) < 2:
+        raise NotPossibleError(
+            f"the generator has two ports, {path.topology} has room for {outer_ports(path.topology)}"
+        )
+    if path.kind in ("direct", "sriov") and len(pairs) > 1:
+        raise NotPossibleError(f"{path.kind} joins two ends, {path.topology} has {2 * len(pairs)}")
+    if path.kind == "sriov":
+        _require_sriov(path, testbed)
+    takes = TAKES[path.kind]
+    if isinstance(parameters, DirectParameters) and not streams:
+        takes = tuple(kind for kind in takes if kind == parameters.cable or kind in PHYSICAL)
+    found = [tuple(_kind(path, takes, end, testbed, streams) for end in pair) for pair in pairs]
+    if path.kind == "direct" and found[0] == (LinkKind.VETH, LinkKind.VETH):
+        return ((LinkKind.VETH, LinkKind.DEVICE),)  # one cable: its other end is the other end's device
+    return tuple((first, second) for first, second in found)
+
+
+def _require_sriov(path: Path, testbed: Testbed) -> None:
+    if testbed.switch.sriov is None:
+        raise NotPossibleError(f"the testbed {testbed.name} names no physical function (switch.sriov)")
+    if path.topology is Topology.P2P:
+        raise NotPossibleError("P2P leaves out the virtual functions that sriov is about")
+
+
+def _kind(path: Path, takes: tuple[LinkKind, ...], end: End, testbed: Testbed, streams: bool) -> LinkKind:
+    if isinstance(end, Outer):
+        near, far = testbed.generator.ports[end.port], testbed.switch.ports[end.port]
+        if not far.virtual:
+            return _physical(path, near, far, streams)
+        who, offers = ("the generator", OFFERS) if not streams else ("an endpoint", Namespace.offers)
+    else:
+        who, offers = f"a guest of kind {path.guest}", GUEST_OFFERS[path.guest]
+    for kind in takes:
+        if kind in offers:
+            return kind
+    raise NotPossibleError(
+        f"{path.kind} joins links of the kind {', '.join(takes)}; {who} can have {', '.join(offers)}"
+    )
+
+
+def _physical(path: Path, near: PortWiring, far: PortWiring, streams: bool) -> LinkKind:
+    kind = LinkKind.PCI if far.pci else LinkKind.DEVICE if far.device else LinkKind.VDEV
+    if streams and not near.device:
+        raise NotPossibleError(f"an endpoint needs a device of the kernel, the testbed gives {near.name}")
+    if kind not in TAKES[path.kind]:
+        raise NotPossibleError(f"{path.kind} cannot use the port {far.name} ({kind})")
+    return kind
