@@ -116,7 +116,7 @@ class StreamRun:
             busy = busy_s(rig.switch_host) - busy
             after = self._counted()
         finally:
-            server.kill()
+            server.close(0.2)  # by a signal, which `timeout` passes on
         flowed = self.tool.parse(self.ask, done)
         self.warnings = flowed.warnings
         sent, back = _between(before, after, sender_first=self.ask.test is not StreamTest.TCP_MAERTS)

@@ -25,6 +25,7 @@ from nvbench.streams import StreamSection
 from nvbench.tables import ResultRow, StreamRow, Subject
 
 MEASURED = "measured"
+FIRST_PORT, PORTS = 5201, 1000
 
 
 @dataclass
@@ -51,6 +52,7 @@ class Streaming:
         self._store = store
         self._on_stage = on_stage
         self._emulated = False
+        self._runs = 0
         self._kept = {(case.case_id, test): _Kept() for case in cases for test, _ in case.tests.streams()}
         dice = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self._todo = [
@@ -110,7 +112,7 @@ class Streaming:
             told.fault = f"not possible here: {'; '.join(faults)}"
             return
         told.warnings |= dict.fromkeys(f"offloads that followed: {text}" for text in effects)
-        run = StreamRun(endpoints, stream_tool(section.tool), section.ask(test, SERVER))
+        run = StreamRun(endpoints, stream_tool(section.tool), section.ask(test, SERVER, self._next_port()))
         row = StreamRow(
             subject=replace(subject(case, section), test=test.value),
             repeat=repeat,
@@ -135,6 +137,11 @@ class Streaming:
         told.rows.append(row)
         told.warnings |= dict.fromkeys(run.warnings)
         self._store.append_stream(row)
+
+    def _next_port(self) -> int:
+        """Another port for each run: the server of the last may still be on its way out."""
+        self._runs += 1
+        return FIRST_PORT + self._runs % PORTS
 
     def _answer(self, case: Case, test: StreamTest, section: StreamSection, told: _Kept) -> ResultRow:
         rows = [row for row in told.rows if row.valid]

@@ -41,11 +41,12 @@ class StreamSection(BaseModel):
         """The runs that it will make in a case."""
         return (Expected(self.repeats, self.warmup_s + self.duration_s + TOOL_START_S, f"by {self.tool}"),)
 
-    def ask(self, test: StreamTest, address: str) -> Ask:
+    def ask(self, test: StreamTest, address: str, port: int) -> Ask:
         """What the tool is asked for."""
         return Ask(
             test,
             address,
+            port,
             duration_s=self.duration_s,
             warmup_s=self.warmup_s,
             parallel=self.parallel,

@@ -46,8 +46,8 @@ _UNITS = {
 class Netperf:
     """netperf(1). It takes whole seconds, so times are rounded up. Its processor time is that of the whole machine.
 
-    It writes 16 KiB at a time where no `message_bytes` are asked for, iperf 3 and 2 write 128 KiB: on a path that is
-    bound by the endpoints it then shows a third of theirs, with the same size the same.
+    It writes 16 KiB at a time where no `message_bytes` are asked for, iperf 3 and 2 write 128 KiB: where the endpoints
+    are the limit it then shows far less than they, and as much with the same size.
 
     A warm-up is its first interim result; the others count, as the client saw them. Of UDP streams that would be what
     was sent, so there it is not left out; nor is it from latency, retransmits and processor time.

@@ -61,7 +61,7 @@ class Ask:
     @property
     def limit_s(self) -> float:
         """Time after which the tool hangs."""
-        return self.duration_s + self.warmup_s + 5.0
+        return self.duration_s + self.warmup_s + 10.0
 
 
 @dataclass(frozen=True, slots=True)

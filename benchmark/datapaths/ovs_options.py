@@ -88,10 +88,10 @@ class OvsDpdkParameters(OvsParameters):
         default="client",
         description="who serves a vhost-user socket: with `client` the far end, with `server` the switch",
     )
-    kernel_ports: Literal["system", "af_packet", "afxdp"] = Field(
-        default="system",
-        description="how kernel devices become ports: polled by the main thread, or by the PMDs over AF_PACKET (DPDK's "
-        "net_af_packet) or AF_XDP",
+    kernel_ports: Literal["auto", "system", "af_packet", "afxdp"] = Field(
+        default="auto",
+        description="how kernel devices become ports: polled by the main thread (system), or by the PMDs over AF_PACKET "
+        "(DPDK's net_af_packet) or AF_XDP; auto: af_packet beside ports that PMDs poll, where it can, else system",
     )
     emc: bool = Field(default=True, description="exact match cache: emc-insert-inv-prob at its default, or 0")
     smc: bool = Field(default=False, description="smc-enable: signature match cache")

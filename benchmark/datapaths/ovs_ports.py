@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nvbench.datapaths.ovs_options import OvsDpdkParameters
 from nvbench.endpoint import Link, LinkKind
 
+AF_PACKET_MTU = 1500
 KERNEL_KINDS = (LinkKind.VETH, LinkKind.TAP, LinkKind.DEVICE)
 
 
@@ -42,10 +43,23 @@ def system_port(link: Link) -> OvsPort:
 
 def dpdk_ports(links: Sequence[Link], wanted: OvsDpdkParameters) -> list[OvsPort]:
     """The ports of a userspace datapath: nvp0, nvp1 and on, save those that have to be called like their device."""
-    return [_dpdk_port(f"nvp{index}", index, link, wanted) for index, link in enumerate(links)]
+    polled = any(link.kind not in KERNEL_KINDS for link in links)
+    kernel = _kernel_ports(wanted, polled)
+    return [_dpdk_port(f"nvp{index}", index, link, wanted, kernel) for index, link in enumerate(links)]
 
 
-def _dpdk_port(name: str, index: int, link: Link, wanted: OvsDpdkParameters) -> OvsPort:
+def _kernel_ports(wanted: OvsDpdkParameters, polled: bool) -> str:
+    """How kernel devices become ports.
+
+    Beside PMDs the main thread gets little of a processor. But net_af_packet carries neither segments that are to be
+    cut by somebody else nor packets above 1500 bytes.
+    """
+    if wanted.kernel_ports != "auto":
+        return wanted.kernel_ports
+    return "af_packet" if polled and not wanted.userspace_tso and wanted.mtu <= AF_PACKET_MTU else "system"
+
+
+def _dpdk_port(name: str, index: int, link: Link, wanted: OvsDpdkParameters, kernel: str) -> OvsPort:
     queues = f"options:n_rxq={wanted.queues}"
     rings = [f"options:n_{side}xq_desc={wanted.descriptors}" for side in "rt"]
     affinity = [f'other_config:pmd-rxq-affinity="{wanted.rxq_affinity}"'] if wanted.rxq_affinity else []
@@ -55,9 +69,9 @@ def _dpdk_port(name: str, index: int, link: Link, wanted: OvsDpdkParameters) -> 
         path = [] if link.served else [f"options:vhost-server-path={link.name}"]
         return OvsPort(name, "dpdkvhostuser" if link.served else "dpdkvhostuserclient", link, (*path, *affinity))
     if link.kind in KERNEL_KINDS:
-        if wanted.kernel_ports == "system":
+        if kernel == "system":
             return system_port(link)
-        if wanted.kernel_ports == "afxdp":
+        if kernel == "afxdp":
             return OvsPort(link.name, "afxdp", link, (queues, *affinity))
         device = f"net_af_packet{index},iface={link.name},qpairs={wanted.queues}"
     else:

@@ -20,9 +20,12 @@ from nvbench.journal import Journal, Restore, RunBack
 VF_PREFIX = "nvv"
 """How the names of links begin that are virtual functions."""
 
+_LAST_VLAN = 4094
+_PATIENCE_S = 10.0
+
 
 class SriovParameters(Parameters):
-    """Options of the virtual functions, all of them alike; the names are those of ip-link(8).
+    """Options of the virtual functions, alike but for what counts up; the names are those of ip-link(8).
 
     What is not asked for is left as the driver has it.
     """
@@ -33,7 +36,13 @@ class SriovParameters(Parameters):
         pattern=r"^([0-9a-f]{2}(:[0-9a-f]{2}){5})?$",
         description="address of the first virtual function, the others' count up from it; empty: the driver's choice",
     )
-    vlan: int = Field(default=0, ge=0, le=4094, description="VLAN of the virtual functions; 0: none")
+    vlan: int = Field(default=0, ge=0, le=_LAST_VLAN, description="VLAN of the virtual functions; 0: none")
+    vlan_step: int = Field(
+        default=0,
+        ge=0,
+        lt=_LAST_VLAN,
+        description="how far the next virtual function's VLAN is from it; 0: all are in one",
+    )
     qos: int = Field(default=0, ge=0, le=7, description="priority of that VLAN")
     vlan_protocol: Literal["802.1q", "802.1ad"] = Field(default="802.1q", description="protocol of that VLAN")
     max_tx_rate: int = Field(default=0, ge=0, description="limit in Mbit/s; 0: none")
@@ -44,8 +53,10 @@ class SriovParameters(Parameters):
 
     @model_validator(mode="after")
     def _vlan_goes_first(self) -> SriovParameters:
-        if (self.qos or self.vlan_protocol != "802.1q") and not self.vlan:
-            raise ValueError("qos and vlan_protocol need a vlan")
+        if (self.vlan_step or self.qos or self.vlan_protocol != "802.1q") and not self.vlan:
+            raise ValueError("vlan_step, qos and vlan_protocol need a vlan")
+        if self.vlan + self.vlan_step > _LAST_VLAN:
+            raise ValueError(f"the last VLAN is {_LAST_VLAN}")
         return self
 
     @property
@@ -60,7 +71,8 @@ class SriovParameters(Parameters):
         if self.mac:
             asked["mac"] = _counted_up(self.mac, number)
         if self.vlan:
-            asked |= {"qos": self.qos, "vlan_protocol": self.vlan_protocol}
+            vlan = self.vlan + number * self.vlan_step
+            asked |= {"vlan": vlan, "qos": self.qos, "vlan_protocol": self.vlan_protocol}
         switches = {"trust": self.trust, "spoofchk": self.spoofchk}
         return {**asked, **{name: value for name, value in switches.items() if value is not None}}
 
@@ -72,7 +84,7 @@ class SriovParameters(Parameters):
         if self.vlan:
             qos = ("qos", str(self.qos)) if self.qos else ()
             protocol = ("proto", self.vlan_protocol) if self.vlan_protocol != "802.1q" else ()
-            yield "vlan", str(self.vlan), *qos, *protocol
+            yield "vlan", str(asked["vlan"]), *qos, *protocol
         for rate in ("max_tx_rate", "min_tx_rate"):
             if rate in asked:
                 yield rate, str(asked[rate])
@@ -137,6 +149,7 @@ class Sriov:
             self._make(journal)
             self._ask()
             self._bring_up(journal)
+            self._await_carriers()
 
     def _driver(self) -> str:
         lines = self._host.run(["ethtool", "-i", self._pf]).stdout.splitlines()
@@ -177,7 +190,7 @@ class Sriov:
         journal.record(self._host, Restore(count, "0\n"))
         self._host.write(count, f"{len(self._names)}\n")
         links = [f"{self._device}/virtfn{number}" for number in range(len(self._names))]
-        told = self._host.run(["readlink", *links]).stdout.split()
+        told = [self._host.run(["readlink", link]).stdout.strip() for link in links]  # busybox's takes one
         self.addresses = tuple(link.rpartition("/")[2] for link in told)
 
     def _ask(self) -> None:
@@ -215,8 +228,21 @@ class Sriov:
             self._host.run(["ip", "link", "set", found, "name", name])
             self._host.run(["ip", "link", "set", name, "mtu", str(self._parameters.mtu), "up"])
 
-    def _kernel_name(self, address: str, patience_s: float = 10.0) -> str:
-        deadline = time.monotonic() + patience_s
+    def _await_carriers(self) -> None:
+        """The port's link may take seconds to come up again; one that does not come is a finding."""
+        if self._parameters.vf_driver != "kernel":
+            return
+        granted = parse_vfs(self._told_of_vfs())
+        off = {self._names[vf.number] for vf in granted if vf.link_state == "disable"}
+        waiting = [name for name in self._names if name not in off]
+        deadline = time.monotonic() + _PATIENCE_S
+        while waiting and time.monotonic() < deadline:
+            waiting = [name for name in waiting if self._host.read(f"/sys/class/net/{name}/carrier") != "1\n"]
+            time.sleep(0.02 if waiting else 0.0)
+        self.findings += [f"vf {self._names.index(name)}: no carrier after {_PATIENCE_S:g} s" for name in waiting]
+
+    def _kernel_name(self, address: str) -> str:
+        deadline = time.monotonic() + _PATIENCE_S
         while True:
             found = self._host.run(["ls", f"/sys/bus/pci/devices/{address}/net"], check=False).stdout.split()
             if found:

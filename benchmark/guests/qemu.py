@@ -177,9 +177,9 @@ class Qemu:
                 self._join(index, nic)
         self.devices = self._configure(inside)
         inside.run(["date", "-s", f"@{time.time():.0f}"])  # its clock stands where the state was saved
-        self.version = f"Linux {machine.image.release} on QEMU {machine.emulator.version}"
-        self.version += ", KVM" if machine.kvm else ", TCG"
         self.emulated = not machine.kvm
+        accelerator = "KVM" if machine.kvm else "TCG"
+        self.version = f"Linux {machine.image.release} on QEMU {machine.emulator.version}, {accelerator}"
 
     def _join(self, index: int, nic: Nic) -> None:
         """Plug in a device of a vhost-user link once the other end is there: QEMU would stand still until then."""

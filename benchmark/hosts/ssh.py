@@ -128,6 +128,8 @@ class SshHost:
             self._sudo = ("sudo", "-n")
 
     def _open(self, argv: Sequence[str]) -> Channel:
+        from paramiko import SSHException  # noqa: PLC0415
+
         transport = self._client.get_transport()
         if transport is None or not transport.is_active():
             raise CommandError("the SSH connection is gone", place=f"host {self.name}")
@@ -135,7 +137,7 @@ class SshHost:
             channel = transport.open_session(timeout=10)
             # The one place where argv becomes a line for the remote shell.
             channel.exec_command(shlex.join([*getattr(self, "_sudo", ()), "env", "LC_ALL=C", *argv]))
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, SSHException) as error:
             raise CommandError(f"SSH: {error}", place=f"host {self.name}") from error
         return channel
 

@@ -119,6 +119,7 @@ struct worker {
 	uint64_t *timeline[N_COLUMNS];
 	uint64_t foreign[2], stale[2]; /* by port */
 	uint64_t last, pause_longest, pause_total, pause_count;
+	uint64_t looked, ran_ns; /* when this thread's processor time was last looked at, and what it was */
 } __rte_cache_aligned;
 
 struct port {
@@ -133,6 +134,7 @@ struct nvgen {
 	struct port ports[2];
 	unsigned n_ports, queues, descriptors, max_frame, housekeeping_core;
 	bool no_receive;
+	bool by_kernel; /* whether the kernel carries frames out within the call that sends them */
 	struct worker *workers;
 	unsigned n_workers;
 	uint16_t signature;

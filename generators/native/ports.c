@@ -66,6 +66,7 @@ static const char *configure_port(struct port *port)
 	conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 	/* A virtio-user device that serves its socket takes a switch's new connection only while its link is watched. */
 	conf.intr_conf.lsc = strstr(info.driver_name, "virtio_user") && *info.dev_flags & RTE_ETH_DEV_INTR_LSC;
+	nv.by_kernel |= strstr(info.driver_name, "af_packet") != NULL;
 	error = rte_eth_dev_configure(port->id, (uint16_t)nv.queues, (uint16_t)nv.queues, &conf);
 	if (error)
 		return failed(port, "cannot be configured", error);

@@ -87,11 +87,32 @@ static void forget(struct worker *w)
 	w->pause_longest = w->pause_total = w->pause_count = 0;
 }
 
+static uint64_t thread_ns(void)
+{
+	struct timespec ran;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ran);
+	return (uint64_t)ran.tv_sec * 1000000000 + (uint64_t)ran.tv_nsec;
+}
+
+/* The part of a gap in which the thread did not run: work that the kernel does on its behalf is no absence. */
+static uint64_t absent(struct worker *w, uint64_t now, uint64_t gap)
+{
+	uint64_t ran_ns = thread_ns(), passed = now - w->looked, ran;
+
+	ran = (uint64_t)((double)(ran_ns - w->ran_ns) * clock_hz() * 1e-9);
+	w->looked = now;
+	w->ran_ns = ran_ns;
+	return RTE_MIN(gap, passed > ran ? passed - ran : 0);
+}
+
 static inline void note_gap(struct worker *w, uint64_t now)
 {
 	uint64_t gap = now - w->last;
 
 	w->last = now;
+	if (unlikely(gap > nv.pause_ticks) && nv.by_kernel)
+		gap = absent(w, now, gap);
 	if (unlikely(gap > nv.pause_ticks)) {
 		w->pause_count++;
 		w->pause_total += gap;
@@ -101,7 +122,8 @@ static inline void note_gap(struct worker *w, uint64_t now)
 
 static void run(struct worker *w)
 {
-	w->last = rte_rdtsc();
+	w->looked = w->last = rte_rdtsc();
+	w->ran_ns = thread_ns();
 	while (__atomic_load_n(&nv.phase, __ATOMIC_ACQUIRE) == PHASE_RUN) {
 		uint64_t now = rte_rdtsc();
 

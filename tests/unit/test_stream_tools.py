@@ -1,6 +1,7 @@
 """What the stream tools are told and what they say: recordings of real runs between two network namespaces.
 
-iperf3's are without their intervals and streams. Standard error, where there was any, is in a file `.err` beside.
+iperf3's are without their intervals and streams, netperf's of bulk without latency. Standard error, where there was
+any, is in a file `.err` beside.
 """
 
 import json
@@ -253,7 +254,7 @@ def test_netperf_s_processor_time_is_that_of_all_cores() -> None:
     assert flowed.goodput_bps == about(10.0312e9)
     assert (flowed.client_cores, flowed.server_cores) == (about(1.7434), about(1.7434))
     assert flowed.retransmits == 2
-    assert flowed.latency_us == {}  # what it calls latency is how long a receive takes
+    assert flowed.latency_us == {}
 
 
 def test_netperf_s_transactions() -> None:
