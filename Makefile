@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PACKAGES := build-essential pkg-config python3-venv dpdk-dev openvswitch-switch-dpdk iproute2 ethtool util-linux procps
+PACKAGES := build-essential pkg-config python3-venv dpdk-dev openvswitch-switch-dpdk iproute2 ethtool util-linux procps \
+            iperf3 iperf sockperf
 SOURCES := pyproject.toml $(shell find benchmark generators collectors profiles -type f -not -path '*/__pycache__/*')
 
 .PHONY: bench test lint perf clean
@@ -25,6 +26,7 @@ lint: $(VENV)/tools
 perf: $(VENV)/tools
 	$(BIN)/python tests/perf/search.py
 	$(BIN)/python tests/perf/generator.py
+	$(BIN)/python tests/perf/paths.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .*_cache

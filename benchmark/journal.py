@@ -100,8 +100,12 @@ class RemoveNamespace:
 
     def undo(self, host: Host) -> None:
         """See `Undo.undo`."""
-        if host.exists(f"/run/netns/{self.name}"):
-            host.run(["ip", "netns", "delete", self.name])
+        if not host.exists(f"/run/netns/{self.name}"):
+            return
+        # What still runs in it would keep it, and its devices, alive without a name.
+        if pids := host.run(["ip", "netns", "pids", self.name], check=False).stdout.split():
+            host.run(["kill", "-KILL", *pids], check=False)
+        host.run(["ip", "netns", "delete", self.name])
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +148,27 @@ class StopDaemon:
                 time.sleep(0.02)
 
 
+@dataclass(frozen=True, slots=True)
+class RemoveDomain:
+    """A domain of our own, as libvirt calls its virtual machines, ends and is forgotten.
+
+    Attributes:
+        uri: The libvirt that knows it.
+        name: Its name.
+    """
+
+    uri: str
+    name: str
+    kind: ClassVar[str] = "remove_domain"
+
+    def undo(self, host: Host) -> None:
+        """See `Undo.undo`."""
+        virsh = ["virsh", "-c", self.uri]
+        if self.name in host.run([*virsh, "list", "--all", "--name"]).stdout.split():
+            host.run([*virsh, "destroy", self.name], check=False)  # refused where it has ended already
+            host.run([*virsh, "undefine", self.name])
+
+
 def ended(host: Host, pid: int | str) -> bool:
     """Whether a process is through with its end, and its memory free.
 
@@ -155,7 +180,7 @@ def ended(host: Host, pid: int | str) -> bool:
     return not stat or (stat[0] in "ZX" and int(stat[17]) <= 1)
 
 
-UNDOS = (Restore, Remove, RemoveLink, RemoveNamespace, RunBack, StopDaemon)
+UNDOS = (Restore, Remove, RemoveLink, RemoveNamespace, RunBack, StopDaemon, RemoveDomain)
 _KINDS: dict[str, Callable[..., Undo]] = {kind.kind: kind for kind in UNDOS}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES, line_rate_pps
 from nvbench.wiring import link_kinds
 
 MAX_CASES = 10_000
-LONGEST_MIX = 40
+LONGEST_PART = 40
+"""Characters of a value in a case's name."""
+
 SETUP_S = 5.0
 """A switch and a generator coming up and going down."""
 
@@ -172,7 +175,10 @@ def make_plan(profile: Profile, testbed: Testbed) -> Plan:
     asked = list(_cases(profile, link_bps))
     twice = [name for name, times in Counter(case.case_id for case in asked).items() if times > 1]
     if twice:
-        raise UsageError(f"lists equal values, so that {twice[0]} is there twice", place=profile.name)
+        raise UsageError(
+            f"lists values that are equal, or that names do not tell apart: {twice[0]} is there twice",
+            place=profile.name,
+        )
     reasons = [_impossible(case, testbed) for case in asked]
     possible = [case for case, reason in zip(asked, reasons, strict=True) if not reason]
     impossible = tuple(Impossible(case, why) for case, why in zip(asked, reasons, strict=True) if why)
@@ -236,7 +242,14 @@ def _around(path: Path) -> Iterator[str]:
 def _part(name: str, value: object) -> str:
     if isinstance(value, bool):
         return name if value else f"no_{name}"
-    return f"{name}_{value}" if isinstance(value, str) else f"{name}{value!r}".removesuffix(".0")
+    text = value if isinstance(value, str) else f"{value!r}".removesuffix(".0")
+    fit = _short(re.sub(r"[^\w.+-]+", "_", text, flags=re.ASCII).strip("_"), text)
+    return f"{name}_{fit}" if isinstance(value, str) else f"{name}{fit}"
+
+
+def _short(text: str, whole: str) -> str:
+    """A text short enough for a part of a file's name; where it is cut, a sum tells it from its like."""
+    return text if len(text) <= LONGEST_PART else f"{text[:LONGEST_PART]}_{crc32(whole.encode()):08x}"
 
 
 def _traffic_parts(traffic: Traffic) -> Iterator[str]:
@@ -258,7 +271,7 @@ def _text(value: object) -> str:
 def _mix(genome: str) -> str:
     """A genome with its repeats counted, and short enough to be part of a file's name."""
     text = "".join(f"{letter}{count}" if (count := len(list(run))) > 1 else letter for letter, run in groupby(genome))
-    return f"imix_{text}" if len(text) <= LONGEST_MIX else f"imix_{text[:LONGEST_MIX]}_{crc32(genome.encode()):08x}"
+    return f"imix_{_short(text, genome)}"
 
 
 def expected_case_s(profile: Profile, *, streams: bool) -> float:

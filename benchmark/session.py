@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from nvbench.bench import Bench
+from nvbench.datapaths import Datapath
 from nvbench.errors import (
     CommandError,
     DatapathError,
@@ -50,6 +51,7 @@ class Session:
     prior: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
     _answers: dict[object, dict[float, float]] = field(default_factory=dict, init=False)
     _broken: list[NvbenchError] = field(default_factory=list, init=False)
+    _versions: dict[str, list[str]] = field(default_factory=dict, init=False)
 
     def run(self) -> None:
         """Measure every case.
@@ -115,12 +117,18 @@ class Session:
 
     def _note_streams(self, setup: Setup, rig: StreamRig) -> None:
         ends = {"client": rig.client.guest.version, "server": rig.server.guest.version}
-        self.store.note_fingerprint({setup.path.kind: rig.datapath.version, "endpoints": ends})
+        self.store.note_fingerprint({**self._builds(setup, rig.datapath), "endpoints": ends})
         self.store.note_commands(*self.bench.take_commands())
         for finding in rig.datapath.findings:
             self.store.warn(f"{setup.path.kind}: {finding}")
         if any(guest.emulated for guest in rig.guests):
             self.store.warn(EMULATED)
+
+    def _builds(self, setup: Setup, datapath: Datapath) -> dict[str, str]:
+        """The versions of a kind of datapath that this run has had until now: builds stand side by side in it."""
+        known = self._versions.setdefault(setup.path.kind, [])
+        known += [datapath.version] if datapath.version not in known else []
+        return {setup.path.kind: "; ".join(known)}
 
     def _mark_all(self, cases: Sequence[Case], verdict: str) -> None:
         for case in cases:
@@ -157,8 +165,8 @@ class Session:
     def _rig(self, setup: Setup) -> Iterator[Rig]:
         profile, kind = self.plan.profile, setup.path.kind
         with frame_rig(self.bench, setup, drain_s=profile.drain_s, seed=profile.seed) as rig:
-            versions = {kind: rig.datapath.version, "generator": rig.generator.version}
-            self.store.note_fingerprint(versions | {"clock": rig.generator.clock})
+            generator = {"generator": rig.generator.version, "clock": rig.generator.clock}
+            self.store.note_fingerprint(self._builds(setup, rig.datapath) | generator)
             self.store.note_commands(*self.bench.take_commands())
             for finding in rig.datapath.findings:
                 self.store.warn(f"{kind}: {finding}")

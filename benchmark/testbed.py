@@ -173,12 +173,14 @@ class GuestSide(Model):
     Attributes:
         memory_mb: Memory of a virtual machine that nvbench makes.
         vcpus: Its processors.
+        hugepages: Whether the memory of a machine of libvirt is of hugepages.
         cores: Cores on which guests run; None for those on which the switch does not poll.
         machines: Machines that are there already, for the guests of kind `ssh`.
     """
 
     memory_mb: int = Field(default=384, ge=256, le=1 << 20)
     vcpus: int = Field(default=1, ge=1, le=256)
+    hugepages: bool = False
     cores: Cores = None
     machines: Annotated[tuple[GuestMachine, ...], BeforeValidator(_tuple)] = ()
 

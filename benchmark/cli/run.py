@@ -30,7 +30,7 @@ def command(
     from nvbench.bench import bench  # noqa: PLC0415 - heavy
     from nvbench.cli.progress import Progress  # noqa: PLC0415
     from nvbench.reading import open_results, resolve_run, throughputs  # noqa: PLC0415
-    from nvbench.report.attribution import explained  # noqa: PLC0415
+    from nvbench.report.after import after_results  # noqa: PLC0415
     from nvbench.report.text import print_text, results_table, text_width  # noqa: PLC0415
     from nvbench.session import Session  # noqa: PLC0415
     from nvbench.store import RunWriter  # noqa: PLC0415
@@ -48,8 +48,8 @@ def command(
         Session(plan, held, store, progress, known).run()
     measured = open_results(store.path)
     print_text(results_table(measured, text_width()))
-    if explanation := explained(measured):
-        print_text(explanation)
+    for told in after_results(measured):
+        print_text(told)
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -25,13 +25,13 @@ def command(run: str, trials: bool, results: Path) -> None:
 def show_run(path: Path, *, trials: bool = False) -> None:
     """Print the run in `path`: its bench, its results, its warnings."""
     from nvbench.reading import open_results  # noqa: PLC0415 - heavy
-    from nvbench.report.attribution import explained  # noqa: PLC0415
+    from nvbench.report.after import after_results  # noqa: PLC0415
     from nvbench.report.text import print_text, results_table, text_width, trials_table  # noqa: PLC0415
 
     results = open_results(path)
     print_text(results_table(results, text_width()))
-    if explanation := explained(results):
-        print_text(explanation)
+    for told in after_results(results):
+        print_text(told)
     if facts := list(_facts(results.runs[0].fingerprint)):
         click.echo("\nbench:")
         for name, value in facts[:FACTS_SHOWN]:

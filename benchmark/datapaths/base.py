@@ -89,7 +89,7 @@ class Reading:
     """One value that a datapath tells of itself.
 
     Attributes:
-        source: Who tells it: `pmd core 1`, `port p0`.
+        source: Who tells it: `pmd core 1`, `port p0`, `port p0 queue 1`.
         metric: What it is.
         value: The value; counters run on from trial to trial.
         unit: Its unit.

@@ -46,7 +46,7 @@ class OvsDpdk:
     restarts = True
 
     def __init__(self, place: Place, parameters: OvsDpdkParameters) -> None:
-        self._place = place
+        self._place = place = parameters.installed(place)
         self._parameters = parameters
         self._ports = dpdk_ports(place.links, parameters)
         self._polled = any(port.polled for port in self._ports)
@@ -114,9 +114,9 @@ class OvsDpdk:
         told = self._ovs.vsctl("get", "Open_vSwitch", ".", "dpdk_initialized", "dpdk_version").split()
         if told[0] != "true":
             raise self._ovs.failure("DPDK did not initialise")
-        ovs = self._ovs.appctl("version").splitlines()[0].split()[-1]
+        ovs = self._parameters.named(self._ovs.appctl("version").splitlines()[0].split()[-1])
         dpdk = " ".join(told[1:]).strip('"')
-        return f"OVS {ovs}, {dpdk}"
+        return f"{ovs}, {dpdk}"
 
     # -- ports -------------------------------------------------------------------------------------------------
 
@@ -187,12 +187,18 @@ class OvsDpdk:
     # -- while it runs -----------------------------------------------------------------------------------------
 
     def readings(self) -> Sequence[Reading]:
-        """See `Datapath.readings`."""
+        """See `Datapath.readings`; `polling_core` tells which PMD polls a queue."""
         stats = self._ovs.ask("dpif-netdev/pmd-stats-show")
         shown = self._ovs.ask("dpctl/show", "-s", DATAPATH)
         ports = parse_port_stats(shown, tuple(port.name for port in self._ports))
         pmds = parse_pmd_stats(stats, main_thread=any(not port.polled for port in self._ports))
-        return [Reading(*row) for row in (*pmds, *parse_lookups(shown), *ports)]
+        queues = parse_pmd_rxqs(self._ovs.ask("dpif-netdev/pmd-rxq-show"))
+        polled = [
+            Reading(f"port {rxq.port} queue {rxq.queue}", "polling_core", rxq.core, "core")
+            for rxq in queues
+            if rxq.enabled
+        ]
+        return [*(Reading(*row) for row in (*pmds, *parse_lookups(shown), *ports)), *polled]
 
     def learned_addresses(self) -> int | None:
         """See `Datapath.learned_addresses`."""
@@ -205,10 +211,6 @@ class OvsDpdk:
     def forget_addresses(self) -> None:
         """See `Datapath.forget_addresses`."""
         self._bridges.forget_addresses()
-
-    def placement(self) -> str:
-        """Which PMD polls which queue, as the switch says."""
-        return self._ovs.ask("dpif-netdev/pmd-rxq-show")
 
     def crashed(self) -> str:
         """See `Datapath.crashed`."""

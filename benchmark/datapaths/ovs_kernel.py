@@ -34,7 +34,7 @@ class OvsKernel:
     """The kernel forwards on while the daemon is away."""
 
     def __init__(self, place: Place, parameters: OvsKernelParameters) -> None:
-        self._place = place
+        self._place = place = parameters.installed(place)
         self._parameters = parameters
         self._ports = [system_port(link) for link in place.links]
         self._ovs = OvsInstance(place, "ovs_kernel", core=place.housekeeping_core)
@@ -72,8 +72,8 @@ class OvsKernel:
                 place.host.run(["modprobe", MODULE])
             journal.record(place.host, RunBack(tuple(self._take_down())))
             self._ovs.start(journal, {}, self._bridges.make())
-            self.version = f"OVS {self._ovs.appctl('version').splitlines()[0].split()[-1]}, kernel datapath of "
-            self.version += place.host.run(["uname", "-r"]).stdout.strip()
+            ovs = self._parameters.named(self._ovs.appctl("version").splitlines()[0].split()[-1])
+            self.version = f"{ovs}, kernel datapath of {place.host.run(['uname', '-r']).stdout.strip()}"
             self._bridges.add_flows()
 
     def _take_down(self) -> list[str]:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from nvbench.datapaths.base import Parameters, power_of_two
+from nvbench.datapaths.base import Parameters, Place, power_of_two
 
 POLICER_BURST_BYTES = 65536
+
+
+def _absolute(path: str) -> str:
+    if path and not path.startswith("/"):
+        raise ValueError(f"must be an absolute path, not {path}")
+    return path and str(PurePosixPath(path))
 
 
 class OvsParameters(Parameters):
     """Options of either datapath; the names are OVS's own (ovs-vswitchd.conf.db(5)) where OVS has one."""
 
+    prefix: Annotated[str, AfterValidator(_absolute)] = Field(
+        default="", description="where the Open vSwitch to measure is installed, such as /usr; empty: the testbed's"
+    )
     flow_set: Literal["explicit", "normal"] = Field(
         default="explicit", description="one flow a port pair, or MAC learning by the NORMAL action"
     )
@@ -49,6 +60,14 @@ class OvsParameters(Parameters):
         if vlan and info.data.get("flow_set") != "normal":
             raise ValueError("needs flow_set: normal, the only action that knows of a port's VLAN mode")
         return vlan
+
+    def installed(self, place: Place) -> Place:
+        """The place, with the build that is to be measured."""
+        return replace(place, prefix=self.prefix or place.prefix)
+
+    def named(self, version: str) -> str:
+        """`OVS 3.3.0`, and where it is installed if that was asked for."""
+        return f"OVS {version}" + (f" of {self.prefix}" if self.prefix else "")
 
     def flows(self) -> list[str]:
         """A bridge's OpenFlow flows, for `ovs-ofctl add-flows`."""
@@ -90,8 +109,8 @@ class OvsDpdkParameters(OvsParameters):
     )
     kernel_ports: Literal["auto", "system", "af_packet", "afxdp"] = Field(
         default="auto",
-        description="how kernel devices become ports: polled by the main thread (system), or by the PMDs over AF_PACKET "
-        "(DPDK's net_af_packet) or AF_XDP; auto: af_packet beside ports that PMDs poll, where it can, else system",
+        description="how kernel devices become ports: polled by the main thread (system), by the PMDs over AF_PACKET "
+        "(DPDK's net_af_packet) or AF_XDP; auto: af_packet for veth pairs beside ports that PMDs poll, else system",
     )
     emc: bool = Field(default=True, description="exact match cache: emc-insert-inv-prob at its default, or 0")
     smc: bool = Field(default=False, description="smc-enable: signature match cache")

@@ -44,19 +44,22 @@ def system_port(link: Link) -> OvsPort:
 def dpdk_ports(links: Sequence[Link], wanted: OvsDpdkParameters) -> list[OvsPort]:
     """The ports of a userspace datapath: nvp0, nvp1 and on, save those that have to be called like their device."""
     polled = any(link.kind not in KERNEL_KINDS for link in links)
-    kernel = _kernel_ports(wanted, polled)
-    return [_dpdk_port(f"nvp{index}", index, link, wanted, kernel) for index, link in enumerate(links)]
+    return [
+        _dpdk_port(f"nvp{index}", index, link, wanted, _kernel_port(link, wanted, polled))
+        for index, link in enumerate(links)
+    ]
 
 
-def _kernel_ports(wanted: OvsDpdkParameters, polled: bool) -> str:
-    """How kernel devices become ports.
+def _kernel_port(link: Link, wanted: OvsDpdkParameters, polled: bool) -> str:
+    """How a kernel device becomes a port; one that is there already is taken as it is.
 
     Beside PMDs the main thread gets little of a processor. But net_af_packet carries neither segments that are to be
     cut by somebody else nor packets above 1500 bytes.
     """
     if wanted.kernel_ports != "auto":
         return wanted.kernel_ports
-    return "af_packet" if polled and not wanted.userspace_tso and wanted.mtu <= AF_PACKET_MTU else "system"
+    can = not wanted.userspace_tso and wanted.mtu <= AF_PACKET_MTU
+    return "af_packet" if polled and can and link.kind is LinkKind.VETH else "system"
 
 
 def _dpdk_port(name: str, index: int, link: Link, wanted: OvsDpdkParameters, kernel: str) -> OvsPort:

@@ -147,9 +147,9 @@ class Sriov:
             self._check_free()
             self._raise_port(journal)
             self._make(journal)
+            self._await_carrier()
             self._ask()
             self._bring_up(journal)
-            self._await_carriers()
 
     def _driver(self) -> str:
         lines = self._host.run(["ethtool", "-i", self._pf]).stdout.splitlines()
@@ -193,6 +193,15 @@ class Sriov:
         told = [self._host.run(["readlink", link]).stdout.strip() for link in links]  # busybox's takes one
         self.addresses = tuple(link.rpartition("/")[2] for link in told)
 
+    def _await_carrier(self) -> None:
+        """The port's link takes seconds to come up: virtual functions follow it, and drivers set no rate without it."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while self._host.read(f"/sys/class/net/{self._pf}/carrier") != "1\n":
+            if time.monotonic() > deadline:
+                self.findings.append(f"the port {self._pf} has no carrier after {_PATIENCE_S:g} s")
+                return
+            time.sleep(0.1)
+
     def _ask(self) -> None:
         """Ask for each setting, and look at what was granted; a driver's refusal is a fact of the bench."""
         refused = set()
@@ -227,19 +236,6 @@ class Sriov:
             self._host.run(["ip", "link", "set", found, "down"])
             self._host.run(["ip", "link", "set", found, "name", name])
             self._host.run(["ip", "link", "set", name, "mtu", str(self._parameters.mtu), "up"])
-
-    def _await_carriers(self) -> None:
-        """The port's link may take seconds to come up again; one that does not come is a finding."""
-        if self._parameters.vf_driver != "kernel":
-            return
-        granted = parse_vfs(self._told_of_vfs())
-        off = {self._names[vf.number] for vf in granted if vf.link_state == "disable"}
-        waiting = [name for name in self._names if name not in off]
-        deadline = time.monotonic() + _PATIENCE_S
-        while waiting and time.monotonic() < deadline:
-            waiting = [name for name in waiting if self._host.read(f"/sys/class/net/{name}/carrier") != "1\n"]
-            time.sleep(0.02 if waiting else 0.0)
-        self.findings += [f"vf {self._names.index(name)}: no carrier after {_PATIENCE_S:g} s" for name in waiting]
 
     def _kernel_name(self, address: str) -> str:
         deadline = time.monotonic() + _PATIENCE_S

@@ -9,6 +9,7 @@ from nvbench import testbed
 from nvbench.endpoint import LinkKind
 from nvbench.guests.base import Guest, GuestPlace, Nic
 from nvbench.guests.forwarding import bridge_devices
+from nvbench.guests.libvirt import Libvirt, LibvirtParameters
 from nvbench.guests.machine import Machine
 from nvbench.guests.namespace import Namespace
 from nvbench.guests.qemu import Qemu, QemuParameters
@@ -40,6 +41,12 @@ def _qemu(number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestSide) 
     return Qemu(f"vm{number + 1}", place, nics, parameters)
 
 
+def _libvirt(number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestSide) -> Guest:
+    asked = side.asked
+    parameters = LibvirtParameters(memory_mb=asked.memory_mb, vcpus=asked.vcpus, hugepages=asked.hugepages)
+    return Libvirt(f"vm{number + 1}", place, nics, parameters)
+
+
 def _machine(number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestSide) -> Guest:  # noqa: ARG001
     machine = side.asked.machines[number]
     return Machine(f"vm{number + 1}", side.hosts[machine.host], machine.device, nics)
@@ -48,6 +55,7 @@ def _machine(number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestSid
 _KINDS: dict[str, tuple[tuple[LinkKind, ...], _Make]] = {
     Namespace.kind: (Namespace.offers, _namespace),
     Qemu.kind: (Qemu.offers, _qemu),
+    Libvirt.kind: (Libvirt.offers, _libvirt),
     Machine.kind: (Machine.offers, _machine),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePosixPath
 from typing import ClassVar
 
 from nvbench.cabling import make_namespace, make_veth, take_device
@@ -26,7 +27,7 @@ class Namespace:
         self.devices: tuple[str, ...] = ()
         self._place = place
         self._nics = tuple(nics)
-        self._inside = NamespaceHost(place.host, f"{place.namespace or 'nv'}-{name}")
+        self._inside = NamespaceHost(place.host, f"{PurePosixPath(place.folder).name}-{name}")
         self._undo: tuple[Journal, int] | None = None
 
     @property

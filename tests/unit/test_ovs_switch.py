@@ -163,9 +163,10 @@ def test_the_main_thread_has_a_polling_core_where_it_alone_forwards():
     assert ovs.findings[0] == "port v0: type=system has one receive queue, polled by the main thread"
 
 
-def test_every_program_is_of_the_prefix():
+@pytest.mark.parametrize("option", ["", "/opt/ovs-3.4"])
+def test_every_program_is_of_the_prefix(option):
     host = ScriptedHost(absent=["switch-dpdk"])
-    ovs = switch(host, where={"prefix": "/opt/ovs-3.4"})
+    ovs = switch(host, where={"prefix": "/opt/other" if option else "/opt/ovs-3.4"}, prefix=option)
     ovs.up(Pages())
     ovs.attach()
     ours = {word for argv in host.ran for word in argv if word.startswith("/opt/ovs-3.4/")}
@@ -181,7 +182,16 @@ def test_every_program_is_of_the_prefix():
             "share/openvswitch/vswitch.ovsschema",
         )
     }
-    assert not [word for argv in host.ran for word in argv if word.startswith(("ovs", "/usr/"))]
+    assert not [word for argv in host.ran for word in argv if word.startswith(("ovs", "/usr/", "/opt/other"))]
+    assert ovs.version == f"OVS 3.1.0{' of /opt/ovs-3.4' if option else ''}, DPDK 22.11.11"
+
+
+def test_readings_tell_which_core_polls_which_queue():
+    ovs = switch(ScriptedHost())
+    ovs.up(Pages())
+    ovs.attach()
+    polled = {each.source: each.value for each in ovs.readings() if each.metric == "polling_core"}
+    assert polled == {"port nvp0 queue 0": 3, "port nvp1 queue 0": 3}
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,16 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nvbench.axes import Path
 from nvbench.cli import plan as plan_command
 from nvbench.cli import profiles as profiles_command
+from nvbench.datapaths.ovs_options import OvsDpdkParameters
 from nvbench.errors import UsageError
-from nvbench.plan import Plan, expectation, make_plan
+from nvbench.plan import Plan, case_id, expectation, make_plan
 from nvbench.profile import load_profile
 from nvbench.testbed import load_testbed
+from nvbench.topology import Topology
+from nvbench.traffic import Traffic
 
 SIMULATED = ("datapath.kind=simulated", "generator=simulated")
 
@@ -57,6 +61,12 @@ def test_the_order_is_shuffled_by_the_seed_and_never_takes_a_set_up_apart() -> N
         ("traffic.vary=[udp_src, ip_src]", "ovs_dpdk-1q-64B-vary_ip_src+udp_src"),
         ("datapath.emc=false", "ovs_dpdk-1q-64B-no_emc"),
         ("datapath.flow_set=normal", "ovs_dpdk-1q-64B-flow_set_normal"),
+        ("datapath.prefix=/opt/ovs-3.3/", "ovs_dpdk-1q-64B-prefix_opt_ovs-3.3"),
+        (
+            f"datapath.prefix='/opt/für Open vSwitch/{'x' * 300}'",
+            "ovs_dpdk-1q-64B-prefix_opt_f_r_Open_vSwitch_xxxxxxxxxxxxxxxxxxx_dd1abb54",
+        ),
+        ("datapath.rxq_affinity='0:3,1:4'", "ovs_dpdk-1q-64B-rxq_affinity_0_3_1_4"),
         ("datapath.mtu=9000", "ovs_dpdk-1q-64B-mtu9000"),
         ("datapath.ingress_policing_kbps=5e6", "ovs_dpdk-1q-64B-ingress_policing_kbps5000000"),
         ("traffic.frame_bytes='imix:aaaaaaabbbbg'", "ovs_dpdk-1q-imix_a7b4g"),
@@ -98,6 +108,13 @@ def test_names_are_unique_and_fit_for_files(
     assert all(re.fullmatch(r"[\w.+-]+", name) for name in found)
 
 
+@given(st.text(max_size=300))
+def test_a_name_is_fit_for_files_whatever_an_option_says(text: str) -> None:
+    name = case_id(Path("ovs_dpdk", Topology.P2P, "", {}), OvsDpdkParameters(prefix=f"/{text}"), Traffic(64))
+    assert re.fullmatch(r"[\w.+-]+", name, re.ASCII)
+    assert len(name) < 100
+
+
 def test_line_rate_is_that_of_the_link() -> None:
     (small,) = (case for case in planned().cases if case.case_id == "ovs_dpdk-1q-64B")
     assert small.line_rate_pps == pytest.approx(14_880_952, abs=1)
@@ -134,6 +151,8 @@ def test_what_cannot_be_run_is_refused_with_what_helps() -> None:
     assert "more than 10000" in refused("local", f"traffic.flows={list(range(1, 1001))}")
     equal = refused("simulated", *SIMULATED, "datapath.capacity_mpps=[2, 2.0]")
     assert "simulated-1q-64B-capacity_mpps2 is there twice" in equal
+    assert "names do not tell apart" in refused("local", "datapath.prefix=[/opt/ovs_3, /opt/ovs/3]")
+    assert "must be an absolute path, not opt/ovs" in refused("local", "datapath.prefix=opt/ovs")
 
 
 def test_the_command_prints_cases_changes_and_time() -> None:

@@ -67,14 +67,15 @@ class FakeHost:
         self.files = {
             "/sys/class/net/pf0": "",
             "/sys/class/net/pf0/device/sriov_totalvfs": "7\n",
+            "/sys/class/net/pf0/carrier": "1\n",
             f"{PORT}/sriov_totalvfs": "7\n",
             f"{PORT}/sriov_numvfs": numvfs,
         }
         self.answers = {
             "ethtool -i pf0": "driver: igb\nversion: 6.1.0\nfirmware-version: 2.1.0\n",
             "readlink /sys/class/net/pf0/device": "../../../0000:01:00.0\n",
-            f"readlink {PORT}/virtfn0 {PORT}/virtfn1": "../0000:01:10.0\n../0000:01:10.2\n",
             f"readlink {PORT}/virtfn0": "../0000:01:10.0\n",
+            f"readlink {PORT}/virtfn1": "../0000:01:10.2\n",
             "ls /sys/bus/pci/devices/0000:01:10.0/net": "eth1\n",
             "ls /sys/bus/pci/devices/0000:01:10.2/net": "eth2\n",
             "ip -j -d link show dev pf0": recorded("link-show-vfs-asked.json"),
@@ -181,6 +182,27 @@ def test_a_refusal_is_a_fact_in_the_drivers_words():
     ]
 
 
+def test_nothing_is_asked_of_a_port_before_it_has_a_carrier(monkeypatch):
+    host = FakeHost()
+    told = iter(["0\n", "0\n", "1\n"])
+    read = host.read
+    host.read = lambda path: next(told) if path.endswith("carrier") else read(path)
+    monkeypatch.setattr("nvbench.datapaths.sriov.time.sleep", lambda _: host.did.append("wait"))
+    datapath = sriov(host, max_tx_rate=300)
+    datapath.up(FakeJournal(host))
+    first = host.did.index("ip link set pf0 vf 0 max_tx_rate 300")
+    assert (host.did[:first].count("wait"), host.did[first:].count("wait")) == (2, 0)
+
+
+def test_a_port_without_a_carrier_is_a_fact(monkeypatch):
+    host = FakeHost()
+    host.files["/sys/class/net/pf0/carrier"] = "0\n"
+    monkeypatch.setattr("nvbench.datapaths.sriov._PATIENCE_S", 0.0)
+    datapath = sriov(host)
+    datapath.up(FakeJournal(host))
+    assert datapath.findings == ["the port pf0 has no carrier after 0 s"]
+
+
 def test_what_was_accepted_and_not_granted_is_a_fact():
     host = FakeHost()
     datapath = sriov(host, vlan=100, max_tx_rate=300, trust=True)
@@ -242,7 +264,17 @@ def test_parameters():
         ("spoofchk", "off"),
     ]
     assert SriovParameters(mac="02:00:00:00:00:ff").asked(1) == {"mac": "02:00:00:00:01:00"}
-    for wrong in ({"qos": 3}, {"mac": "02:00"}, {"vlan_protocol": "802.1ad"}):
+    apart = SriovParameters(vlan=100, vlan_step=2)
+    assert [apart.asked(number)["vlan"] for number in (0, 1)] == [100, 102]
+    assert list(apart.settings(1)) == [("vlan", "102")]
+    wrongs = (
+        {"qos": 3},
+        {"mac": "02:00"},
+        {"vlan_protocol": "802.1ad"},
+        {"vlan_step": 1},
+        {"vlan": 4094, "vlan_step": 1},
+    )
+    for wrong in wrongs:
         with pytest.raises(ValidationError):
             SriovParameters.model_validate(wrong)
 

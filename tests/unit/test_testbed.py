@@ -6,9 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nvbench.axes import Path
+from nvbench.datapaths.sriov import SriovParameters
+from nvbench.endpoint import LinkKind
 from nvbench.errors import NotReadyError, UsageError
 from nvbench.placement import place_cores
 from nvbench.testbed import load_testbed, packaged_testbeds, read_testbed
+from nvbench.topology import Topology
+from nvbench.wiring import link_kinds
 
 LOCAL = load_testbed("local")
 TWO = """\
@@ -41,7 +46,7 @@ def local(generator: str = "", switch: str = "") -> str:
 
 
 def test_packaged_testbeds_are_named_after_their_files_and_described() -> None:
-    assert set(packaged_testbeds()) == {"local", "simulated", "two-servers"}
+    assert set(packaged_testbeds()) == {"local", "simulated", "sriov", "two-servers"}
     for name, description in packaged_testbeds().items():
         assert load_testbed(name).name == name
         assert description
@@ -56,6 +61,13 @@ def test_the_example_has_two_machines() -> None:
     testbed = load_testbed("two-servers")
     assert (testbed.one_host, testbed.virtual, testbed.link_gbps) == (False, False, 10.0)
     assert [port.name for port in testbed.switch.ports] == ["0000:18:00.0", "0000:18:00.1"]
+
+
+def test_the_example_of_virtual_functions_is_one_machine_and_can_have_their_path() -> None:
+    testbed = load_testbed("sriov")
+    assert (testbed.one_host, testbed.virtual) == (True, True)
+    path = Path("sriov", Topology.VM_TO_VM, "namespace", {})
+    assert link_kinds(path, SriovParameters(), testbed, streams=True) == ((LinkKind.DEVICE, LinkKind.DEVICE),)
 
 
 def test_the_simulated_testbed_needs_nothing() -> None:
