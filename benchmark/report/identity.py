@@ -113,7 +113,7 @@ def _options(rows: Sequence[Row]) -> list[Column]:
 
 
 def _option(name: str, row: Row) -> str:
-    return settings(row).get(name, NOTHING)
+    return settings(row).get(name) or NOTHING
 
 
 def labels(row: Row, rows: Sequence[Row]) -> list[str]:
