@@ -110,14 +110,21 @@ class RemoveNamespace:
 
 @dataclass(frozen=True, slots=True)
 class RunBack:
-    """A command puts back what was found; it has to bear being run twice."""
+    """A command puts back what was found; it has to bear being run twice.
+
+    Attributes:
+        argv: The command.
+        needs: A path without which there is nothing to put back any more.
+    """
 
     argv: tuple[str, ...]
+    needs: str = ""
     kind: ClassVar[str] = "run_back"
 
     def undo(self, host: Host) -> None:
         """See `Undo.undo`."""
-        host.run(list(self.argv))
+        if not self.needs or host.exists(self.needs):
+            host.run(list(self.argv))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from nvbench.endpoint import LinkKind
 from nvbench.errors import CommandError, GuestError
 from nvbench.guests.base import GuestPlace, Nic
 from nvbench.hosts import Host, NamespaceHost
-from nvbench.journal import Journal
+from nvbench.journal import Journal, RunBack
 
 
 class Namespace:
@@ -39,11 +39,25 @@ class Namespace:
         """See `Guest.up`."""
         self._undo = (journal, journal.mark())
         try:
+            for nic in self._nics:
+                self._lend(nic, journal)
             make_namespace(self._place.host, journal, self._inside.namespace)
             self.devices = tuple(self._connect(index, nic) for index, nic in enumerate(self._nics))
             self.version = f"network namespace, Linux {self._place.host.run(['uname', '-r']).stdout.strip()}"
         except CommandError as error:
             raise GuestError(str(error), place=f"guest {self.name}") from error
+
+    def _lend(self, nic: Nic, journal: Journal) -> None:
+        """Write down what a device of the host's own was, which falls back to the host when the namespace goes."""
+        if nic.link.kind is not LinkKind.DEVICE or self._place.namespace:
+            return
+        host, path = self._place.host, f"/sys/class/net/{nic.link.name}"
+        mtu = (host.read(f"{path}/mtu") or "").strip()
+        if not mtu:
+            raise GuestError("there is no such device", place=f"{host.name}: {nic.link.name}", remedy="see `ip link`")
+        up = int(host.read(f"{path}/flags") or "0", 16) & 1
+        state = "up" if up else "down"
+        journal.record(host, RunBack(("ip", "link", "set", "dev", nic.link.name, "mtu", mtu, state), needs=path))
 
     def _connect(self, index: int, nic: Nic) -> str:
         outside = self._place.host
@@ -51,10 +65,11 @@ class Namespace:
         if nic.link.kind is LinkKind.VETH:
             device = f"eth{index}"
             make_veth(near, nic.link.name, self._inside, device, queues=nic.queues)
+            self._inside.run(["ip", "link", "set", device, "address", nic.mac])
         else:
             device = nic.link.name
             take_device(near, device, self._inside)
-        self._inside.run(["ip", "link", "set", device, "address", nic.mac, "mtu", str(nic.mtu), "up"])
+        self._inside.run(["ip", "link", "set", device, "mtu", str(nic.mtu), "up"])
         if not nic.offloads:
             # What a virtual machine finds behind such a switch: no checksums left to the device, so no segmentation.
             self._inside.run(["ethtool", "-K", device, "tx", "off"])
