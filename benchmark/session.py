@@ -77,7 +77,8 @@ class Session:
                 self._run_frames(setup, wires)
         if self._broken:
             cases = "1 case" if len(self._broken) == 1 else f"{len(self._broken)} cases"
-            raise RunBrokeError(f"{cases} broke, the others were measured; the first: {self._broken[0]}")
+            rest = ", the others were measured" if len(self._broken) < len(self.plan.cases) else ""
+            raise RunBrokeError(f"{cases} broke{rest}; the first: {self._broken[0]}")
 
     def _run_frames(self, setup: Setup, wires: Mapping[tuple[object, ...], Wire]) -> None:
         """The cases of a set-up; one that breaks it is marked, and the next gets a rig that is brought up anew."""

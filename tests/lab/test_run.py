@@ -124,7 +124,7 @@ def test_a_second_run_on_the_testbed_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("victim", "words"),
-    [("nvgen-", "nvgen ended"), ("ovs-vswitchd-dpdk", "the switch has gone")],
+    [("nvgen-", "nvgen ended"), ("ovs-vswitchd-dpdk", "has gone; ovs-vswitchd.log ends")],
 )
 def test_a_part_that_dies_in_the_middle_is_named_and_what_was_measured_is_kept(tmp_path, victim, words):
     with started(tmp_path) as child:

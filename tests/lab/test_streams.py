@@ -65,7 +65,12 @@ def test_the_five_paths_are_measured_side_by_side(tmp_path):
 
 
 def test_the_gap_between_two_paths_is_explained_and_the_trap_is_told(tmp_path):
-    switches = ("endpoints.tx_checksum=[true, false]", "endpoints.tso=[true, false]", "endpoints.gro=null")
+    switches = (
+        "endpoints.tx_checksum=[true, false]",
+        "endpoints.sg=true",
+        "endpoints.tso=[true, false]",
+        "endpoints.gro=null",
+    )
     results = measured(tmp_path, "offload-tso", "endpoints.gso=null", *switches, "tests.tcp_stream.repeats=2")
     rows = results.results().to_pylist()
     assert len(rows) == 3 * 3
