@@ -299,13 +299,18 @@ def _mismatches(profile: Profile, testbed: Testbed) -> Iterator[str]:
         kinds = dict.fromkeys(kind for axes in profile.datapath for kind in axes.kind)
         yield (
             f"the testbed {testbed.name} runs simulated profiles only, {profile.name} asks for "
-            f"{', '.join(kinds)} and {profile.generator} "
-            "(add -s datapath.kind=simulated -s generator=simulated)"
+            f"{', '.join(kinds)} and {profile.generator} ({_simulated(profile)})"
         )
     if profile.simulated and not testbed.simulated:
         yield (
             f"a simulated run belongs on a simulated testbed, {testbed.name} is a real one (give --testbed simulated)"
         )
+
+
+def _simulated(profile: Profile) -> str:
+    if any(profile.tests.streams()):
+        return "streams need real endpoints: give --testbed local"
+    return "add -s datapath.kind=simulated -s generator=simulated"
 
 
 def _cases(profile: Profile, link_bps: float) -> Iterator[Case]:

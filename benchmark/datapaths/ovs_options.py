@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from nvbench.datapaths.base import Parameters, Place, power_of_two
 
@@ -54,12 +54,11 @@ class OvsParameters(Parameters):
         default=0, ge=0, description="ingress_policing_burst of it, in kbit; 0: OVS's default"
     )
 
-    @field_validator("dot1q_tunnel")
-    @classmethod
-    def _needs_normal(cls, vlan: int, info: ValidationInfo) -> int:
-        if vlan and info.data.get("flow_set") != "normal":
-            raise ValueError("needs flow_set: normal, the only action that knows of a port's VLAN mode")
-        return vlan
+    @model_validator(mode="after")
+    def _needs_normal(self) -> Self:
+        if self.dot1q_tunnel and self.flow_set != "normal":
+            raise ValueError("dot1q_tunnel needs flow_set: normal, the only action that knows of a port's VLAN mode")
+        return self
 
     def installed(self, place: Place) -> Place:
         """The place, with the build that is to be measured."""

@@ -170,3 +170,9 @@ def test_the_profiles_command_lists_both_rooms() -> None:
     assert result.exit_code == 0
     assert "10ge-forwarding  Forwarding performance" in result.output
     assert "two-servers" in result.output
+
+
+def test_options_are_judged_together() -> None:
+    tunnel = planned("datapath.dot1q_tunnel=5", "datapath.flow_set=normal", "datapath.queues=1")
+    assert {case.parameters.dot1q_tunnel for case in tunnel.cases} == {5}  # type: ignore[attr-defined]
+    assert "dot1q_tunnel needs flow_set: normal" in refused("local", "datapath.dot1q_tunnel=5")
