@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol
 
@@ -118,7 +118,7 @@ class RunBack:
     """
 
     argv: tuple[str, ...]
-    needs: str = ""
+    needs: str = field(default="", repr=False)
     kind: ClassVar[str] = "run_back"
 
     def undo(self, host: Host) -> None:
