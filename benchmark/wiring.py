@@ -9,9 +9,10 @@ from nvbench.endpoint import LinkKind
 from nvbench.errors import NotPossibleError
 from nvbench.generators.base import OFFERS
 from nvbench.guests import OFFERS as GUEST_OFFERS
+from nvbench.guests.machine import Machine
 from nvbench.guests.namespace import Namespace
 from nvbench.testbed import PortWiring, Testbed
-from nvbench.topology import End, Outer, Topology, outer_ports, segments
+from nvbench.topology import End, Outer, Topology, forwarders, guests, outer_ports, segments
 
 PHYSICAL = (LinkKind.PCI, LinkKind.VDEV, LinkKind.DEVICE)
 Kinds = tuple[tuple[LinkKind, LinkKind], ...]
@@ -39,6 +40,8 @@ def link_kinds(path: Path, parameters: Parameters, testbed: Testbed, *, streams:
         raise NotPossibleError(f"{path.kind} joins two ends, {path.topology} has {2 * len(pairs)}")
     if path.kind == "sriov":
         _require_sriov(path, testbed)
+    if path.guest == Machine.kind:
+        _require_machines(path, testbed)
     takes = TAKES[path.kind]
     if isinstance(parameters, DirectParameters) and not streams:
         takes = tuple(kind for kind in takes if kind == parameters.cable or kind in PHYSICAL)
@@ -53,6 +56,14 @@ def _require_sriov(path: Path, testbed: Testbed) -> None:
         raise NotPossibleError(f"the testbed {testbed.name} names no physical function (switch.sriov)")
     if path.topology is Topology.P2P:
         raise NotPossibleError("P2P leaves out the virtual functions that sriov is about")
+
+
+def _require_machines(path: Path, testbed: Testbed) -> None:
+    needed, named = guests(path.topology), len(testbed.guests.machines)
+    if forwarders(path.topology):
+        raise NotPossibleError("a machine that is there already can be an end, not forward")
+    if named < needed:
+        raise NotPossibleError(f"{path.topology} needs {needed} machines, the testbed names {named} (guests.machines)")
 
 
 def _kind(path: Path, takes: tuple[LinkKind, ...], end: End, testbed: Testbed, streams: bool) -> LinkKind:

@@ -34,9 +34,6 @@ class Machine:
 
     def up(self, journal: Journal) -> None:
         """See `Guest.up`."""
-        if len(self._nics) != 1:
-            what = "a machine that is there already can be an end, not forward"
-            raise GuestError(what, place=f"guest {self.name}", remedy="use a guest of another kind for PVP")
         self._undo = (journal, journal.mark())
         (device,), (nic,) = self.devices, self._nics
         try:

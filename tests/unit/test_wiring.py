@@ -85,14 +85,31 @@ def test_no_switch_is_one_cable():
             {"kind": "sriov", "topology": "VM-to-VM", "guest": "namespace", "streams": True},
             "names no physical function",
         ),
-        ({"kind": "linux_bridge", "topology": "VM-to-VM", "guest": "ssh", "streams": True}, ""),
+        (
+            {"kind": "linux_bridge", "topology": "VM-to-VM", "guest": "ssh", "streams": True},
+            "needs 2 machines, the testbed",
+        ),
+        ({"kind": "linux_bridge", "topology": "PVP", "guest": "ssh"}, "can be an end, not forward"),
     ],
 )
 def test_what_does_not_go_together_is_told_with_the_reason(asked, why):
-    if why:
-        assert why in refusal(asked.pop("kind"), **asked)
-    else:
-        assert wired(asked.pop("kind"), **asked) == ((DEVICE, DEVICE),)
+    assert why in refusal(asked.pop("kind"), **asked)
+
+
+MACHINES = """\
+name: t
+hosts: {a: {address: local}, vm1: {address: root@vm1}, vm2: {address: root@vm2}}
+generator: {host: a, ports: [{virtual: true}, {virtual: true}]}
+switch: {host: a, ports: [{virtual: true}, {virtual: true}]}
+guests: {machines: [{host: vm1, device: eth1, port: tap1}, {host: vm2, device: eth1, port: tap2}]}
+"""
+
+
+def test_machines_that_are_there_already_are_joined_where_they_stand():
+    bed = read_testbed("t.yaml", MACHINES.encode())
+    assert wired("linux_bridge", "VM-to-VM", "ssh", streams=True, testbed=bed) == ((DEVICE, DEVICE),)
+    with pytest.raises(UsageError, match=r"guests\.machines\.1\.host: no host is called 'vm3'"):
+        read_testbed("t.yaml", MACHINES.replace("host: vm2,", "host: vm3,").encode())
 
 
 PHYSICAL = """\
