@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 from nvbench.axes import Path
@@ -132,8 +133,13 @@ class OnCase:
             self.standing.rig.datapath.forget_addresses()
             self.standing.rig.generator.learn()  # frames to an address that nobody has sent from go to every port
 
-        datapath = self.standing.rig.datapath
-        return Addresses(measure, lambda: datapath.learned_addresses() or 0, forget, datapath.learning)
+        def learned() -> int:
+            return self.standing.rig.datapath.learned_addresses() or 0
+
+        def learning() -> AbstractContextManager[None]:
+            return self.standing.rig.datapath.learning()  # of the rig that stands then: a test may have renewed it
+
+        return Addresses(measure, learned, forget, learning)
 
     def _measurer(
         self,

@@ -9,6 +9,7 @@ import nvbench
 from nvbench.bench import bench
 from nvbench.collectors import Absence
 from nvbench.errors import DatapathError
+from nvbench.framing import OnCase, Wire
 from nvbench.generators.base import Live
 from nvbench.measurer import Measurer, Restart, StandingRig, held_against
 from nvbench.plan import make_plan
@@ -252,3 +253,28 @@ def test_a_trial_that_ends_before_the_restart_shows_nothing(tmp_path):
     trials, _ = restarting(tmp_path, datapath, at_s=5.0)
     assert not trials[0].valid
     assert datapath.restarted == []
+
+
+def test_addresses_are_those_of_the_rig_that_stands_now(tmp_path):
+    class Learner:
+        restarts = False
+
+        def __init__(self, addresses):
+            self.addresses = addresses
+
+        def learned_addresses(self):
+            return self.addresses
+
+        def learning(self):
+            return nullcontext(self.addresses)
+
+    plan = make_plan(load_profile("10ge-forwarding", SIMULATED, True), load_testbed("simulated"))
+    rigs = iter([Learner(100), Learner(200)])
+    standing = StandingRig(lambda: nullcontext(Rig(next(rigs), Generator(), lambda: None)))
+    with standing, RunWriter.create(tmp_path, RunHeader("p", "simulated")) as store:
+        scene = OnCase(plan.profile, store, Silent(), standing, plan.cases[0]).scene(Wire(), {})
+        assert scene.addresses.learned() == 100
+        scene.renew()  # one test found that the switch did not come back
+        assert scene.addresses.learned() == 200
+        with scene.addresses.learning() as learner:
+            assert learner == 200
