@@ -40,8 +40,13 @@ class Wire:
 
 
 def _ring(case: Case) -> tuple[int, int, bool]:
-    kinds = TAKES.get(case.path.kind, ())
-    return case.parameters.queues, case.parameters.descriptors, LinkKind.VHOST_USER in kinds
+    """Queues and descriptors of the generator's ports, and whether they are vhost-user or the kernel's."""
+    parameters = case.parameters
+    if isinstance(parameters, DirectParameters):
+        vhost = parameters.cable == "vhost_user"
+    else:
+        vhost = LinkKind.VHOST_USER in TAKES.get(case.path.kind, ())
+    return parameters.queues, parameters.descriptors, vhost
 
 
 def ring_and_frames(case: Case) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ from nvbench.cli import plan as plan_command
 from nvbench.cli import profiles as profiles_command
 from nvbench.datapaths.ovs_options import OvsDpdkParameters
 from nvbench.errors import UsageError
+from nvbench.framing import ring_and_frames, without_switch
 from nvbench.plan import Plan, case_id, expectation, make_plan
 from nvbench.profile import load_profile
 from nvbench.testbed import load_testbed
@@ -176,3 +177,10 @@ def test_options_are_judged_together() -> None:
     tunnel = planned("datapath.dot1q_tunnel=5", "datapath.flow_set=normal", "datapath.queues=1")
     assert {case.parameters.dot1q_tunnel for case in tunnel.cases} == {5}  # type: ignore[attr-defined]
     assert "dot1q_tunnel needs flow_set: normal" in refused("local", "datapath.dot1q_tunnel=5")
+
+
+def test_each_kind_of_port_has_a_ceiling_of_its_own() -> None:
+    cases = planned("datapath.kind=[ovs_dpdk, linux_bridge]", "datapath.queues=1", "traffic.frame_bytes=64").cases
+    wires = {ring_and_frames(case) for setup in without_switch(cases) for case in setup.cases}
+    assert wires == {ring_and_frames(case) for case in cases}
+    assert len(wires) == 2
