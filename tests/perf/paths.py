@@ -69,7 +69,7 @@ for i in 1 2; do
     $V add-port br0 p$i
 done
 for f in vs db; do kill $(cat $D/$f.pid); while [ -e $D/$f.pid ]; do sleep 0.02; done; done
-ip netns del h1; ip netns del h2; ip netns del hs; rm -r $D
+ip netns del h1; ip netns del h2; ip netns del hs; rm -r $D /run/dpdk/hand
 """
 
 
