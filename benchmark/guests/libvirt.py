@@ -22,7 +22,7 @@ from nvbench.errors import CommandError, GuestError
 from nvbench.guests.base import GuestPlace, Nic
 from nvbench.guests.emulator import OLDEST, Machine, find_emulator
 from nvbench.guests.image import Image, image
-from nvbench.guests.libvirt_inside import configure, reach
+from nvbench.guests.inside import configure, reach
 from nvbench.guests.libvirt_xml import Domain
 from nvbench.guests.monitor import last_words
 from nvbench.guests.saved import kvm_works

@@ -7,10 +7,8 @@ guest's driver is.
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -27,7 +25,8 @@ from nvbench.endpoint import LinkKind
 from nvbench.errors import CommandError, GuestError
 from nvbench.guests.base import GuestPlace, Nic
 from nvbench.guests.emulator import SLOTS, Machine, find_emulator
-from nvbench.guests.image import host_key_data, image
+from nvbench.guests.image import image
+from nvbench.guests.inside import configure, reach
 from nvbench.guests.monitor import Monitor
 from nvbench.guests.saved import kvm_works, restore, saved_state
 from nvbench.hosts import Host, NamespaceHost
@@ -170,12 +169,12 @@ class Qemu:
         for index, nic in links:
             if nic.link.kind is not LinkKind.VHOST_USER:
                 monitor.ask("device_add", **device(index, nic))
-        inside = self._reach(machine)
+        inside = reach(self.name, self._ssh_port(), machine.image, self._monitor.until)
         self._inside = inside
         for index, nic in links:
             if nic.link.kind is LinkKind.VHOST_USER:
                 self._join(index, nic)
-        self.devices = self._configure(inside)
+        self.devices = configure(inside, self._nics, self._parameters.vcpus, self._monitor.until)
         inside.run(["date", "-s", f"@{time.time():.0f}"])  # its clock stands where the state was saved
         self.emulated = not machine.kvm
         accelerator = "KVM" if machine.kvm else "TCG"
@@ -194,62 +193,12 @@ class Qemu:
         told = {end["label"]: end["filename"] for end in self._monitor.ask("query-chardev")}
         return not told[f"socket{index}"].startswith("disconnected:")
 
-    def _reach(self, machine: Machine) -> SshHost:
-        import paramiko  # noqa: PLC0415 - slow to import, needed by guests behind SSH only
-
-        from nvbench.hosts.ssh import SshHost  # noqa: PLC0415 - it imports the same
-
-        port = self._ssh_port()
-        channel: list[socket.socket] = []
-        self._monitor.until("an answer by SSH", lambda: _answers(port, channel), ANSWER_PATIENCE_S)
-        client = paramiko.SSHClient()
-        client.set_missing_host_key_policy(paramiko.RejectPolicy())
-        key = paramiko.Ed25519Key(data=host_key_data(machine.image.host_key))
-        client.get_host_keys().add(f"[127.0.0.1]:{port}", key.get_name(), key)
-        try:
-            client.connect(
-                "127.0.0.1",
-                port=port,
-                username="root",
-                key_filename=str(machine.image.key),
-                look_for_keys=False,
-                allow_agent=False,
-                timeout=ANSWER_PATIENCE_S,
-                banner_timeout=ANSWER_PATIENCE_S,
-                auth_timeout=ANSWER_PATIENCE_S,
-                sock=channel[0],
-            )
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise self._monitor.fault(f"SSH: {error}") from error
-        return SshHost(self.name, client)
-
     def _ssh_port(self) -> int:
         told = self._monitor.ask("human-monitor-command", **{"command-line": "info usernet"})
         found = re.search(r"TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", told)
         if found is None:
             raise self._monitor.fault("QEMU does not tell the port of its SSH")
         return int(found[1])
-
-    def _configure(self, inside: SshHost) -> tuple[str, ...]:
-        """Give the devices their names, addresses and MTU, found by their MAC; what else they are stays as it is."""
-        found: dict[str, str] = {}
-
-        def appeared() -> bool:
-            found.update(
-                {link["address"]: link["ifname"] for link in json.loads(inside.run(["ip", "-j", "link"]).stdout)}
-            )
-            return all(nic.mac.lower() in found for nic in self._nics)
-
-        self._monitor.until("a network device in it", appeared, ANSWER_PATIENCE_S)
-        names = tuple(f"eth{index}" for index in range(1, len(self._nics) + 1))
-        if self._nics:
-            inside.run(
-                ["ip", "-batch", "-"], stdin=batch(self._nics, [found[nic.mac.lower()] for nic in self._nics], names)
-            )
-        for nic, name in zip(self._nics, names, strict=True):
-            if nic.queues > self._parameters.vcpus:  # the driver takes no more queues than processors of itself
-                inside.run(["ethtool", "-L", name, "combined", str(nic.queues)])
-        return names
 
     # -- afterwards --------------------------------------------------------------------------------------------
 
@@ -286,21 +235,6 @@ class Qemu:
         self._monitor.reap()
 
 
-def _answers(port: int, channel: list[socket.socket]) -> bool:
-    """Whether SSH speaks first, as it does; the connection is kept in `channel` then.
-
-    Patience is short: what is sent to a machine as it begins to run may be lost, and asking again is quicker than TCP.
-    """
-    with suppress(OSError):
-        connection = socket.create_connection(("127.0.0.1", port), timeout=_BANNER_PATIENCE_S)
-        with suppress(OSError):
-            if connection.recv(4, socket.MSG_PEEK) == b"SSH-":
-                channel.append(connection)
-                return True
-        connection.close()
-    return False
-
-
 def socket_end(index: int, nic: Nic) -> dict[str, Any]:
     """Arguments of chardev-add: the guest's end of a vhost-user socket, that serves it or goes to whoever does."""
     ends = {"server": True, "wait": False} if not nic.link.served else {"server": False, "reconnect-ms": 1000}
@@ -328,12 +262,3 @@ def device(index: int, nic: Nic) -> dict[str, Any]:
     virtio = {"driver": "virtio-net-pci", "netdev": f"net{index}", "mac": nic.mac, "mrg_rxbuf": True, "romfile": ""}
     # One vector each for a queue's two directions, one for the configuration and one for control.
     return {**virtio, **({"mq": True, "vectors": 2 * nic.queues + 2} if nic.queues > 1 else {}), **place}
-
-
-def batch(nics: Sequence[Nic], found: Sequence[str], names: Sequence[str]) -> str:
-    """Lines for `ip -batch`: devices take their names by way of others, since they may have each other's."""
-    lines = [f"link set {device} name nv-{name}" for device, name in zip(found, names, strict=True)]
-    for nic, name in zip(nics, names, strict=True):
-        lines += [f"link set nv-{name} name {name}", f"link set {name} mtu {nic.mtu} up"]
-        lines += [f"address add {nic.address} dev {name}"] if nic.address else []
-    return "\n".join(lines) + "\n"

@@ -12,7 +12,7 @@ import pytest
 
 from nvbench.endpoint import Link, LinkKind
 from nvbench.errors import GuestError
-from nvbench.guests import initramfs, kernel, packages, qemu
+from nvbench.guests import initramfs, inside, kernel, packages, qemu
 from nvbench.guests.base import GuestPlace, Nic
 from nvbench.guests.emulator import Emulator, Machine, find_emulator, private_copy
 from nvbench.guests.image import UNWANTED, Image, making
@@ -147,7 +147,7 @@ def test_a_function_of_a_nic_goes_in_by_its_address():
 
 
 def test_devices_that_have_each_others_names_can_change_them():
-    lines = qemu.batch([VHOST, TAP], ["eth2", "eth1"], ["eth1", "eth2"]).splitlines()
+    lines = inside.batch([VHOST, TAP], ["eth2", "eth1"], ["eth1", "eth2"]).splitlines()
     assert lines == [
         "link set eth2 name nv-eth1",
         "link set eth1 name nv-eth2",

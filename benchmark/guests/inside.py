@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from nvbench.errors import GuestError
 from nvbench.guests.base import Nic
 from nvbench.guests.image import Image, host_key_data
-from nvbench.guests.qemu import batch
 
 if TYPE_CHECKING:
     from nvbench.hosts.ssh import SshHost
@@ -103,3 +102,12 @@ def configure(inside: SshHost, nics: Sequence[Nic], vcpus: int, until: Until) ->
         if nic.queues > vcpus:  # the driver takes no more queues than processors of itself
             inside.run(["ethtool", "-L", name, "combined", str(nic.queues)])
     return names
+
+
+def batch(nics: Sequence[Nic], found: Sequence[str], names: Sequence[str]) -> str:
+    """Lines for `ip -batch`: devices take their names by way of others, since they may have each other's."""
+    lines = [f"link set {device} name nv-{name}" for device, name in zip(found, names, strict=True)]
+    for nic, name in zip(nics, names, strict=True):
+        lines += [f"link set nv-{name} name {name}", f"link set {name} mtu {nic.mtu} up"]
+        lines += [f"address add {nic.address} dev {name}"] if nic.address else []
+    return "\n".join(lines) + "\n"
