@@ -6,6 +6,7 @@ of its own unless its ports are the host's own devices.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar
@@ -24,7 +25,7 @@ from nvbench.datapaths.ovs_output import (
 )
 from nvbench.datapaths.ovs_ports import dpdk_ports
 from nvbench.endpoint import LinkKind
-from nvbench.errors import NotReadyError
+from nvbench.errors import DatapathError, NotReadyError
 from nvbench.journal import Journal, RemoveLink
 
 __all__ = ["OvsDpdk", "OvsDpdkParameters"]
@@ -165,7 +166,11 @@ class OvsDpdk:
         return faults
 
     def _prefer_pmds(self) -> None:
-        """Put the polling threads before whatever else the host runs on their cores."""
+        """Put the polling threads before whatever else the host runs on their cores.
+
+        Not before the ports are there: a kernel that schedules by session shares out a session's weight among its
+        threads, and leaves the switch's others next to nothing of a core that the generator keeps busy.
+        """
         pmds = [str(thread) for thread, name in self._ovs.threads().items() if name.startswith("pmd")]
         if pmds:
             self._place.host.run(["renice", "-n", "-20", "-p", *pmds])
@@ -225,6 +230,8 @@ class OvsDpdk:
         with self._ovs.telling():
             self._ovs.restart(down_s)
             self._bridges.add_flows()
+            with contextlib.suppress(DatapathError):  # whether it forwards again is what the caller measures
+                self._ovs.wait_out(self._faults, PATIENCE_S)
             self._prefer_pmds()
 
     def down(self) -> None:
