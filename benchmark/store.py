@@ -169,7 +169,13 @@ class _Table:
 
 @dataclass(frozen=True, slots=True)
 class RunHeader:
-    """What is known of a run when it starts; `profile` and `testbed` are the resolved ones."""
+    """What is known of a run when it starts; `profile` and `testbed` are the resolved ones.
+
+    Attributes:
+        label: What a person calls it: `ovs-3.2`, `before the update`.
+        versus: Of a run that was made in turn with another: `side` (`base` or `new`), `partner` (that run's name) and
+            `change` (what differs).
+    """
 
     profile_name: str
     testbed_name: str
@@ -182,6 +188,8 @@ class RunHeader:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     commands: Sequence[Sequence[str]] = ()
     warnings: Sequence[str] = ()
+    label: str = ""
+    versus: Mapping[str, str] = field(default_factory=dict)
 
 
 class RunWriter:

@@ -168,6 +168,8 @@ class ResultRow:
         value_max: The greatest.
         value_stdev: Their sample standard deviation.
         events: When frames were lost.
+        block: The how-manieth time that its case was measured in this run, from 0, where cases are measured in turn
+            with those of another run.
     """
 
     run_id: str = ""
@@ -215,6 +217,7 @@ class ResultRow:
     warnings: tuple[str, ...] = ()
     quick: bool = False
     simulated: bool = False
+    block: int = 0
     finished_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
@@ -248,6 +251,7 @@ class StreamRow:
         client_offloads: The client's flags as they were while it ran, by ethtool's long names.
         server_offloads: The server's.
         emulated: Whether an endpoint's processor is emulated.
+        block: See `ResultRow`.
     """
 
     run_id: str = ""
@@ -277,6 +281,24 @@ class StreamRow:
     client_offloads: tuple[Setting, ...] = ()
     server_offloads: tuple[Setting, ...] = ()
     emulated: bool = False
+    block: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One value that a device, a program or a host tells of itself.
+
+    Attributes:
+        source: Who tells it: `pmd core 1`, `port p0`, `port p0 queue 1`.
+        metric: What it is.
+        value: The value; counters run on from trial to trial, gauges are as they are.
+        unit: Its unit.
+    """
+
+    source: str
+    metric: str
+    value: float
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import click
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from nvbench.reading import Run
+    from nvbench.runs import Run
 
 
 @click.command("export")
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 def command(run: str, form: str, table: str, output: Path | None, results: Path) -> None:
     """Write a table of RUN: a name, the start of one, a folder, or `latest`."""
     from nvbench.errors import UsageError  # noqa: PLC0415 - heavy
-    from nvbench.reading import open_results, resolve_run  # noqa: PLC0415
+    from nvbench.reading import open_results  # noqa: PLC0415
+    from nvbench.runs import resolve_run  # noqa: PLC0415
 
     if form == "parquet" and not output:
         raise UsageError("Parquet is not for a terminal", remedy="name a file with -o")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from nvbench.reading import Run
+    from nvbench.runs import Run
 
 
 @click.command("list")
 @click.option("--results", type=click.Path(path_type=Path), envvar="NVBENCH_RESULTS", default=Path("results"))
 def command(results: Path) -> None:
     """List the runs, the oldest first."""
-    from nvbench.reading import find_runs  # noqa: PLC0415 - heavy
     from nvbench.report.text import Column, fitted, print_text, table, text_width  # noqa: PLC0415
+    from nvbench.runs import find_runs  # noqa: PLC0415 - heavy
 
     runs = find_runs(results)
     if not runs:

@@ -17,10 +17,11 @@ from nvbench.errors import UsageError
 @click.option("--results", type=click.Path(path_type=Path), envvar="NVBENCH_RESULTS", default=Path("results"))
 def command(run: str, form: str, output: Path | None, plot: Path | None, results: Path) -> None:
     """Report on RUN: a name, the start of one, a folder, or `latest`."""
-    from nvbench.reading import open_results, resolve_run  # noqa: PLC0415 - heavy
+    from nvbench.reading import open_results  # noqa: PLC0415 - heavy
     from nvbench.report.document import as_markdown, as_text  # noqa: PLC0415
     from nvbench.report.rfc2544 import rfc2544_report  # noqa: PLC0415
     from nvbench.report.text import print_text, rendered, text_width  # noqa: PLC0415
+    from nvbench.runs import resolve_run  # noqa: PLC0415 - heavy
 
     opened = open_results(resolve_run(results, run))
     if plot:

@@ -29,9 +29,10 @@ def command(
     """Measure PROFILE, a name (see `nvbench profiles`) or a file."""
     from nvbench.bench import bench  # noqa: PLC0415 - heavy
     from nvbench.cli.progress import Progress  # noqa: PLC0415
-    from nvbench.reading import open_results, resolve_run, throughputs  # noqa: PLC0415
+    from nvbench.reading import open_results, throughputs  # noqa: PLC0415
     from nvbench.report.after import after_results  # noqa: PLC0415
     from nvbench.report.text import print_text, results_table, text_width  # noqa: PLC0415
+    from nvbench.runs import resolve_run  # noqa: PLC0415
     from nvbench.session import Session  # noqa: PLC0415
     from nvbench.store import RunWriter  # noqa: PLC0415
 

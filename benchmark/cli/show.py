@@ -17,7 +17,7 @@ FACTS_SHOWN = 40
 @click.option("--results", type=click.Path(path_type=Path), envvar="NVBENCH_RESULTS", default=Path("results"))
 def command(run: str, trials: bool, results: Path) -> None:
     """Show RUN: a name, the start of one, a folder, or `latest`."""
-    from nvbench.reading import resolve_run  # noqa: PLC0415 - heavy
+    from nvbench.runs import resolve_run  # noqa: PLC0415 - heavy
 
     show_run(resolve_run(results, run), trials=trials)
 

@@ -15,6 +15,7 @@ from nvbench.endpoint import Link, LinkKind
 from nvbench.errors import DatapathError
 from nvbench.hosts import Host, NamespaceHost
 from nvbench.journal import Journal, Remove
+from nvbench.tables import Reading
 
 
 def power_of_two(number: int) -> int:
@@ -82,23 +83,6 @@ class Place:
     def file_prefix(self) -> str:
         """What keeps a DPDK program's files apart from others' here."""
         return PurePosixPath(self.folder).name
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One value that a datapath tells of itself.
-
-    Attributes:
-        source: Who tells it: `pmd core 1`, `port p0`, `port p0 queue 1`.
-        metric: What it is.
-        value: The value; counters run on from trial to trial.
-        unit: Its unit.
-    """
-
-    source: str
-    metric: str
-    value: float
-    unit: str
 
 
 def dpdk_files(file_prefix: str) -> Remove:

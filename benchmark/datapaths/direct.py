@@ -14,11 +14,12 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from nvbench.datapaths.base import Parameters, Place, Reading
+from nvbench.datapaths.base import Parameters, Place
 from nvbench.datapaths.testpmd import WIRE_MEMORY_MB, Testpmd, TestpmdParameters
 from nvbench.endpoint import LinkKind
 from nvbench.errors import DatapathError
 from nvbench.journal import Journal
+from nvbench.tables import Reading
 
 
 class DirectParameters(Parameters):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from nvbench.datapaths.base import Reading
+from nvbench.tables import Reading
 
 
 def parse_links(text: str) -> dict[str, dict[str, Any]]:

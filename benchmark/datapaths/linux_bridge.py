@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from nvbench.datapaths.base import Parameters, Place, Reading
+from nvbench.datapaths.base import Parameters, Place
 from nvbench.datapaths.kernel_output import (
     cpu_mask,
     dynamic_addresses,
@@ -25,6 +25,7 @@ from nvbench.endpoint import Link, LinkKind
 from nvbench.errors import CommandError, DatapathError
 from nvbench.journal import Journal, RemoveLink, Restore, RunBack
 from nvbench.offloads import Offloads, parse_features, refused
+from nvbench.tables import Reading
 
 _SCHEDULERS = {"pfifo": "FIFO", "bfifo": "FIFO", "fq": "FQ", "fq_codel": "FQ_CODEL", "sfq": "SFQ", "cake": "CAKE"}
 """Queueing discipline -> the kernel option NET_SCH_ that it needs; the others are always there."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
-from nvbench.datapaths.base import Place, Reading, dpdk_files, wait_for_socket
+from nvbench.datapaths.base import Place, dpdk_files, wait_for_socket
 from nvbench.datapaths.ovs_bridges import FAR_PATIENCE_S, PATIENCE_S, Bridges, raise_devices
 from nvbench.datapaths.ovs_instance import OvsInstance
 from nvbench.datapaths.ovs_options import OvsDpdkParameters
@@ -27,6 +27,7 @@ from nvbench.datapaths.ovs_ports import dpdk_ports
 from nvbench.endpoint import LinkKind
 from nvbench.errors import DatapathError, NotReadyError
 from nvbench.journal import Journal, RemoveLink
+from nvbench.tables import Reading
 
 __all__ = ["OvsDpdk", "OvsDpdkParameters"]
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import ClassVar
 
-from nvbench.datapaths.base import Place, Reading
+from nvbench.datapaths.base import Place
 from nvbench.datapaths.kernel_output import cpu_mask
 from nvbench.datapaths.ovs_bridges import FAR_PATIENCE_S, PATIENCE_S, Bridges, raise_devices
 from nvbench.datapaths.ovs_instance import OvsInstance
@@ -19,6 +19,7 @@ from nvbench.datapaths.ovs_ports import system_port
 from nvbench.endpoint import LinkKind
 from nvbench.errors import DatapathError, NotReadyError
 from nvbench.journal import Journal, RunBack
+from nvbench.tables import Reading
 
 __all__ = ["OvsKernel", "OvsKernelParameters"]
 

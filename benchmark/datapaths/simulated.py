@@ -8,9 +8,10 @@ from typing import ClassVar, Protocol
 
 from pydantic import Field
 
-from nvbench.datapaths.base import Parameters, Reading
+from nvbench.datapaths.base import Parameters
 from nvbench.endpoint import LinkKind
 from nvbench.journal import Journal
+from nvbench.tables import Reading
 
 
 class SimulatedParameters(Parameters):

@@ -9,13 +9,14 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from nvbench.datapaths.base import Parameters, Place, Reading
+from nvbench.datapaths.base import Parameters, Place
 from nvbench.datapaths.kernel_output import ethtool_readings, link_readings, parse_links
 from nvbench.datapaths.pci_driver import bind
 from nvbench.datapaths.sriov_output import VirtualFunction, parse_vfs, vf_readings
 from nvbench.endpoint import LinkKind
 from nvbench.errors import CommandError, DatapathError
 from nvbench.journal import Journal, Restore, RunBack
+from nvbench.tables import Reading
 
 VF_PREFIX = "nvv"
 """How the names of links begin that are virtual functions."""

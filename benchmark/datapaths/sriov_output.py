@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nvbench.datapaths.base import Reading
+from nvbench.tables import Reading
 
 
 @dataclass(frozen=True, slots=True)

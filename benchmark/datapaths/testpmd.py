@@ -10,12 +10,13 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from nvbench.datapaths.base import Parameters, Place, Reading, dpdk_files, wait_for_socket
+from nvbench.datapaths.base import Parameters, Place, dpdk_files, wait_for_socket
 from nvbench.endpoint import Link, LinkKind
 from nvbench.errors import CommandError, DatapathError
 from nvbench.fingerprint import threads
 from nvbench.hosts import Process
 from nvbench.journal import Journal, Remove, ended
+from nvbench.tables import Reading
 
 PROGRAM = "dpdk-testpmd"
 WIRE_MEMORY_MB = 256

@@ -11,7 +11,7 @@ from nvbench.report.identity import is_stream
 from nvbench.units import duration, scaled
 
 if TYPE_CHECKING:
-    from nvbench.reading import Run
+    from nvbench.runs import Run
 
 LEAST_S = {
     "throughput": (60.0, "RFC 2544 section 24"),

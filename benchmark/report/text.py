@@ -19,7 +19,8 @@ from nvbench.report.identity import apart, identity_of
 from nvbench.report.layouts import layout
 
 if TYPE_CHECKING:
-    from nvbench.reading import Results, Run
+    from nvbench.reading import Results
+    from nvbench.runs import Run
 
 __all__ = [
     "Column",

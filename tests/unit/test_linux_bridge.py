@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from nvbench.datapaths.base import Place, Reading
+from nvbench.datapaths.base import Place
 from nvbench.datapaths.kernel_output import (
     cpu_mask,
     dynamic_addresses,
@@ -23,6 +23,7 @@ from nvbench.datapaths.linux_bridge import LinuxBridge, LinuxBridgeParameters
 from nvbench.endpoint import Link, LinkKind
 from nvbench.errors import CommandError, DatapathError
 from nvbench.hosts import Completed
+from nvbench.tables import Reading
 
 RECORDED = Path(__file__).parent.parent / "recorded"
 CONFIG = "CONFIG_BRIDGE=m\n# CONFIG_BRIDGE_VLAN_FILTERING is not set\nCONFIG_NET_SCH_FIFO=y\n"

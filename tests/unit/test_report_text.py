@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from nvbench.reading import Results, Run, open_results
+from nvbench.reading import Results, open_results
 from nvbench.report.text import rendered, results_table, trials_table
+from nvbench.runs import Run
 from nvbench.store import RunHeader, RunWriter
 from nvbench.tables import LatencySummary, LimitedBy, ResultRow, Subject
 from nvbench.trial import Counters, Trial, Validity

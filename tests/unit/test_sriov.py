@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from nvbench.datapaths.base import Place, Reading
+from nvbench.datapaths.base import Place
 from nvbench.datapaths.pci_driver import bind, bound_driver
 from nvbench.datapaths.sriov import Sriov, SriovParameters
 from nvbench.datapaths.sriov_output import VirtualFunction, parse_vfs, vf_readings
 from nvbench.endpoint import Link, LinkKind
 from nvbench.errors import CommandError, DatapathError
 from nvbench.hosts import Completed, LocalHost
+from nvbench.tables import Reading
 
 RECORDED = Path(__file__).parent.parent / "recorded" / "iproute2-6.1"
 PORT = "/sys/bus/pci/devices/0000:01:00.0"

@@ -14,7 +14,8 @@ from pyarrow import dataset
 
 import nvbench
 from nvbench.errors import NotReadyError, StoreError, UsageError
-from nvbench.reading import find_runs, open_results, resolve_run
+from nvbench.reading import open_results
+from nvbench.runs import find_runs, resolve_run
 from nvbench.store import MERGE_EVERY, RunHeader, RunState, RunWriter, live_parts
 from nvbench.tables import LatencySummary, LimitedBy, ResultRow, Sample, Subject
 from nvbench.trial import Counters, Latency, Pauses, Trial, Validity
