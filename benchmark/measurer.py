@@ -14,12 +14,12 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from nvbench.collectors import Absence
-from nvbench.errors import DatapathError, NvbenchError
+from nvbench.collectors import Absence, Recording
+from nvbench.errors import NvbenchError
 from nvbench.generators.base import Live, OnLive
 from nvbench.rigs import Rig
 from nvbench.store import RunWriter
-from nvbench.tables import ResultRow, Sample, Subject
+from nvbench.tables import ResultRow, Subject
 from nvbench.traffic import Traffic
 from nvbench.trial import AbortRule, Step, Trial, Validity
 from nvbench.trial_rows import trial_row
@@ -154,8 +154,10 @@ class Measurer:
 
             return self.standing.rig.generator.trial(load_pps, duration_s, abort, on_live, then=then, detail=detail)
 
-        trial = self._restarted(send, self.restart) if self.restart else self._watched(send, abort)
-        trial = self._kept(trial)
+        with self.standing.rig.recorder.recording(total_s) as recording:
+            self._told(recording)
+            trial = self._restarted(send, self.restart) if self.restart else self._watched(send, abort)
+        trial = self._kept(trial, recording)
         self.observer.trial(self.subject.case_id, trial)
         return trial
 
@@ -195,21 +197,23 @@ class Measurer:
         self.standing.restarted()
         return trial
 
-    def _kept(self, trial: Trial) -> Trial:
-        """The trial, under the name by which it is stored."""
-        rig = self.standing.rig
-        row = trial_row(self.subject, trial, purpose=self.purpose, simulated=rig.generator.simulated)
+    def _kept(self, trial: Trial, recording: Recording) -> Trial:
+        """The trial, under the name by which it is stored with what was recorded of it."""
+        simulated = self.standing.rig.generator.simulated
+        row = trial_row(self.subject, trial, purpose=self.purpose, simulated=simulated)
         trial = replace(trial, trial_id=self.store.append_trial(row))
-        try:
-            readings = rig.datapath.readings()
-        except DatapathError:
-            if self.restart is None:
-                raise
-            readings = ()  # it did not come back: that is for the test to say
-        now = time.time()
-        samples = [Sample(now, each.source, each.metric, each.value, each.unit) for each in readings]
-        self.store.append_samples(trial.trial_id, samples)
+        self.store.append_samples(trial.trial_id, recording.samples)
+        self._told(recording)
         return trial
+
+    def _told(self, recording: Recording) -> None:
+        """Does nothing where all could be asked for their counters, or one that was restarted has not come back.
+
+        Raises:
+            NvbenchError: One has gone.
+        """
+        if recording.fault and self.restart is None:
+            raise recording.fault
 
 
 def held_against(trial: Trial, absence: Absence, abort: AbortRule, *, ceiling_pps: float | None = None) -> Trial:

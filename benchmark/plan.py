@@ -142,12 +142,16 @@ class Plan:
 
     @property
     def bring_ups(self) -> int:
-        """Set-ups, and on virtual links one more for each kind of ring: the generator's ceiling and floor."""
-        if self.simulated:
+        """Set-ups, and one more for each of the `ceilings`."""
+        return 0 if self.simulated else sum(1 for _ in self.setups) + self.ceilings
+
+    @property
+    def ceilings(self) -> int:
+        """Kinds of ring on virtual links, each brought up once for the generator's ceiling and floor."""
+        if self.simulated or not self.testbed.virtual:
             return 0
-        frames = [case for case in self.cases if case.traffic is not None] if self.testbed.virtual else []
-        ceilings = {(case.parameters.queues, case.parameters.descriptors) for case in frames}
-        return sum(1 for _ in self.setups) + len(ceilings)
+        frames = [case for case in self.cases if case.traffic is not None]
+        return len({(case.parameters.queues, case.parameters.descriptors) for case in frames})
 
 
 def setup_key(case: Case) -> tuple[object, ...]:

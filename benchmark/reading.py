@@ -5,15 +5,20 @@ Needs no testbed, and no end of the run: what is there is read, whatever is stil
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nvbench.errors import NotReadyError, StoreError, UsageError
-from nvbench.runs import LATEST, Run, check_version, resolve_run, results_root
+from nvbench.parts import live_parts, schema_version, span
+from nvbench.runs import LATEST, SAMPLES, Run, check_version, resolve_runs, results_root
 from nvbench.schema import schema
-from nvbench.store import live_parts
 from nvbench.tables import TABLES
 
 if TYPE_CHECKING:
@@ -39,59 +44,159 @@ class Results:
         """A row for each value that a collector read."""
         return self.table("samples", columns, filter)
 
+    def streams(self, columns: list[str] | None = None, filter: pads.Expression | None = None) -> pa.Table:  # noqa: A002
+        """A row for each run of a tool between two endpoints."""
+        return self.table("streams", columns, filter)
+
     def table(
         self,
         name: str,
         columns: list[str] | None = None,
         filter: pads.Expression | None = None,  # noqa: A002 - pyarrow's name for it
     ) -> pa.Table:
-        """A table by its name, as it is now."""
-        return self._read(name, lambda dataset: dataset.to_table(columns=columns, filter=filter))
+        """A table by its name, as it is now.
 
-    def to_pandas(self, table: str = "results") -> Any:
-        """A table as a pandas DataFrame.
+        Raises:
+            UsageError: There is no such table or column, or a newer nvbench wrote a part of it.
+            StoreError: It cannot be read.
+        """
+        _known("table", [name], list(TABLES))
+        _known("column", columns or [], schema(name).names)
+        return self._lasting(lambda: _scanned(name, self._parts(name), columns, filter))
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """What a SELECT over the tables `trials`, `results`, `streams` and `samples` answers.
+
+        DuckDB reads just the columns and row groups that the question needs, with bounded memory; nothing is
+        written, nothing is loaded from elsewhere.
+
+        Args:
+            sql: One SELECT; `$name` stands for a parameter.
+            parameters: Their values by name.
+
+        Raises:
+            UsageError: The question is wrong, or a newer nvbench wrote a part.
+            StoreError: A table cannot be read.
+        """
+        from nvbench.sql import ask  # noqa: PLC0415 - needs DuckDB
+
+        named = [table for table in TABLES if table in sql.lower()]
+        return self._lasting(lambda: ask({table: self._parts(table) for table in named}, sql, parameters))
+
+    def to_pandas(self, table: str | pa.Table = "results") -> Any:
+        """A table, or the answer to a query, as a pandas DataFrame.
 
         Raises:
             NotReadyError: pandas is not installed.
         """
         try:
-            return self.table(table).to_pandas()
+            return (self.table(table) if isinstance(table, str) else table).to_pandas()
         except ImportError:
             raise NotReadyError("pandas is not installed", remedy="pip install 'nvbench[analysis]'") from None
 
-    def _read(self, table: str, read: Callable[[pads.Dataset], pa.Table]) -> pa.Table:
-        import pyarrow as pa  # noqa: PLC0415
-        from pyarrow import dataset, parquet  # noqa: PLC0415
+    def _parts(self, table: str) -> list[Path]:
+        return [part for run in self.runs for part in live_parts(run.path / table)]
 
-        if table not in TABLES:
-            raise UsageError(f"unknown table {table!r}", remedy=f"one of: {', '.join(TABLES)}")
-        while True:  # a part that went away between listing and reading was merged: list again
-            parts = [part for run in self.runs for part in live_parts(run.path / table)]
+    def _lasting(self, read: Callable[[], pa.Table]) -> pa.Table:
+        """What is read from parts that stay there meanwhile; one that went away was merged, so they are listed again.
+
+        Raises:
+            StoreError: Parts keep going away.
+        """
+        for _attempt in range(10):
+            with contextlib.suppress(FileNotFoundError):
+                return read()
+        raise StoreError("parts are listed that are not there", place=str(self.runs[0].path))
+
+
+def _scanned(name: str, parts: list[Path], columns: list[str] | None, filter: pads.Expression | None) -> pa.Table:  # noqa: A002
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import dataset  # noqa: PLC0415
+
+    def scan(of: list[Path]) -> pa.Table:
+        paths = [str(part) for part in of]
+        return dataset.dataset(paths, schema(name), format="parquet").to_table(columns=columns, filter=filter)
+
+    try:
+        for part in parts:
+            check_version(schema_version(part), part)
+        return scan(parts)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        text = " ".join(str(error).split())
+        if text.startswith("No match for FieldRef"):
+            raise UsageError(f"table {name} has no such column: {text}") from None
+        for part in parts:  # which of them it is
             try:
-                if parts:
-                    metadata = parquet.read_schema(parts[-1]).metadata or {}
-                    check_version(int(metadata.get(b"nvbench.schema_version", 1)), parts[-1])
-                return read(dataset.dataset([str(part) for part in parts], schema(table), format="parquet"))
-            except FileNotFoundError:
-                continue
-            except (OSError, pa.ArrowInvalid) as error:
-                raise StoreError(f"table {table} cannot be read: {error}", place=str(self.runs[0].path)) from error
+                scan([part])
+            except (OSError, pa.ArrowException):
+                raise StoreError(f"cannot be read: {text}", place=str(part), remedy="restore it from a copy") from error
+        raise StoreError(f"table {name} cannot be read: {text}", place=str(parts[0].parent)) from error
 
 
-def open_results(runs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = LATEST) -> Results:
-    """Open one run or several: folders, or names in $NVBENCH_RESULTS or `results`; `latest` is the newest.
+def _known(what: str, asked: list[str], known: list[str]) -> None:
+    for name in asked:
+        if name not in known:
+            close = get_close_matches(name, known, n=3) or known
+            raise UsageError(f"unknown {what} {name!r}", remedy=f"one of: {', '.join(close)}")
+
+
+def rows_after(folder: Path, appends: int, columns: Sequence[str]) -> tuple[list[dict[str, Any]], int]:
+    """Some columns of the rows that came into a table after so many appends, and how many appends there are now.
+
+    Of a table of one row an append. Only parts that hold new ones are opened, so that a run can be followed.
+
+    Raises:
+        StoreError: A part cannot be read.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    rows: list[dict[str, Any]] = []
+    for part in live_parts(folder):
+        first, last = span(part)
+        if last <= appends:
+            continue
+        try:
+            own = set(parquet.read_schema(part).names)
+            held = parquet.read_table(part, columns=[name for name in columns if name in own], partitioning=None)
+        except FileNotFoundError:
+            break  # merged meanwhile: the rest comes next time
+        except (OSError, pa.ArrowException) as error:
+            raise StoreError(f"cannot be read: {error}", place=str(part), remedy="restore it from a copy") from error
+        rows += held.slice(max(0, appends + 1 - first)).to_pylist()
+        appends = last
+    return [{name: row.get(name) for name in columns} for row in rows], appends
+
+
+def open_results(
+    runs: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = LATEST, *, sample: str = ""
+) -> Results:
+    """Open one run or several: folders, or names, labels and globs in $NVBENCH_RESULTS or `results`.
+
+    Args:
+        runs: What each means is told by `resolve_runs`; `latest` is the newest.
+        sample: Where there is no such run, this one of those that come with nvbench is opened instead, with a warning.
 
     Raises:
         UsageError: There is no such run, or a newer nvbench wrote it.
     """
     names = [runs] if isinstance(runs, str | os.PathLike) else list(runs)
-    return Results(tuple(Run.open(resolve_run(results_root(), name)) for name in names))
+    try:
+        paths = [path for name in names for path in resolve_runs(results_root(), name)]
+    except UsageError as missing:
+        if not sample:
+            raise
+        warnings.warn(f"{missing}; this is the sample {sample!r} that comes with nvbench", stacklevel=2)
+        paths = [*resolve_runs(results_root(), f"{SAMPLES}{sample}")]
+    return Results(tuple(Run.open(path) for path in paths))
 
 
 def throughputs(results: Results) -> dict[str, dict[float, float]]:
     """The rates that were found, in frames per second and direction: by case, then by loss ratio."""
     found: dict[str, dict[float, float]] = {}
     for row in results.results().to_pylist():
-        if row["test"] == "throughput" and row["rate_pps"]:
+        if row["test"] == "throughput" and row["rate_pps"] and math.isfinite(row["rate_pps"]):
             found.setdefault(row["case_id"], {})[row["goal_loss_ratio"]] = row["rate_pps"]
     return found

@@ -11,15 +11,17 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from nvbench.bench import Bench, generator_memory_mb
-from nvbench.collectors import PollerWatch
+from nvbench.collectors import Collector, DpdkTelemetry, Inside, PollerWatch, Recorder, find_process, machine, tasks_of
 from nvbench.datapaths.base import Datapath, dpdk_files
 from nvbench.datapaths.simulated import Simulated, SimulatedParameters
+from nvbench.datapaths.testpmd import Testpmd
 from nvbench.errors import DatapathError, RunBrokeError
 from nvbench.generators import nvgen
 from nvbench.generators.base import Generator, Layout
 from nvbench.generators.devices import Device, LoadedDevice
 from nvbench.generators.simulated import SimulatedGenerator
 from nvbench.guests import Guest
+from nvbench.guests.namespace import Namespace
 from nvbench.hosts import Host, LocalHost
 from nvbench.plan import Setup
 from nvbench.rising import CLIENT, SERVER, Rising
@@ -35,14 +37,17 @@ class Rig:
     generator: Generator
     make_watch: Callable[[], PollerWatch]
     guests: tuple[Guest, ...] = ()
+    make_recorder: Callable[[], Recorder] | None = None
     watch: PollerWatch = field(init=False)
+    recorder: Recorder = field(init=False)
 
     def __post_init__(self) -> None:
         self.watch_anew()
 
     def watch_anew(self) -> None:
-        """Watch the polling threads that there are now: those of another program after a restart."""
+        """Watch the threads that there are now: those of another program after a restart."""
         self.watch = self.make_watch()
+        self.recorder = self.make_recorder() if self.make_recorder else Recorder((self.datapath,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,7 @@ class StreamRig:
         server: Where they end.
         guests: All guests.
         switch_host: Where the datapath is.
+        recorder: Has them looked at around a run and during it.
     """
 
     datapath: Datapath
@@ -77,6 +83,7 @@ class StreamRig:
     server: Endpoint
     guests: tuple[Guest, ...]
     switch_host: Host
+    recorder: Recorder = field(default_factory=Recorder)
 
     def check_alive(self) -> None:
         """Does nothing while datapath and guests live.
@@ -135,7 +142,9 @@ def frame_rig(bench: Bench, setup: Setup, *, drain_s: float, seed: int = 1) -> I
             generator,
             lambda: PollerWatch(bench.switch_host, datapath.poller(), bench.placement.pmd_cores),
             rising.guests,
+            lambda: _recorder(bench, rising, rising.guests, prefix),
         )
+        bench.take_commands()  # what trials ask again and again is no part of how the bench was set up
 
 
 @contextmanager
@@ -152,7 +161,45 @@ def stream_rig(bench: Bench, setup: Setup) -> Iterator[StreamRig]:
         first, last = rising.ends()
         client = Endpoint(first, first.devices[0], CLIENT)
         server = Endpoint(last, last.devices[0], SERVER)
-        yield StreamRig(rising.datapath, client, server, rising.guests, bench.switch_host)
+        everyone = {guest.name: guest for guest in (first, last, *rising.guests)}
+        recorder = _recorder(bench, rising, tuple(everyone.values()))
+        yield StreamRig(rising.datapath, client, server, rising.guests, bench.switch_host, recorder)
+        bench.take_commands()  # as above
+
+
+def _recorder(bench: Bench, rising: Rising, guests: tuple[Guest, ...], prefix: str = "") -> Recorder:
+    """Who looks at a rig: at its machines, its datapath and the insides of its guests, in this order after a trial.
+
+    Args:
+        bench: Where it is.
+        rising: What came up.
+        guests: Its guests, and the endpoints that are none.
+        prefix: The generator's file prefix, where there is one.
+    """
+    switch, placement, testbed = bench.switch_host, bench.placement, bench.testbed
+    tasks = tasks_of(switch, "switch", rising.datapath.poller())
+    for guest in guests:
+        emulator = find_process(switch, "qemu-system", f"{rising.name}-{guest.name}")
+        tasks += tasks_of(switch, f"guest {guest.name}", emulator)
+    sender = find_process(bench.generator_host, "nvgen", prefix) if prefix else None
+    sending = tasks_of(bench.generator_host, "generator", sender)
+    cores = {*placement.pmd_cores, placement.switch_housekeeping_core, *(testbed.guests.cores or ())}
+    senders = {*placement.generator_cores, placement.housekeeping_core}
+    machines = []
+    if switch is bench.generator_host:
+        tasks, cores = [*tasks, *sending], cores | senders
+    else:
+        local = testbed.generator_host.local
+        apart = machine(bench.generator_host, local=local, cores=frozenset(senders), tasks=sending, prefix="generator ")
+        machines.append(apart)
+    machines.append(machine(switch, local=testbed.switch_host.local, cores=frozenset(cores), tasks=tasks))
+    insides: list[Collector] = [
+        Inside(guest.name, guest.host, guest.devices, own_cores=guest.kind != Namespace.kind) for guest in guests
+    ]
+    around: list[Collector] = [around for around, _ in machines]
+    if isinstance(rising.datapath, Testpmd) and testbed.switch_host.local:
+        around.append(DpdkTelemetry(*rising.datapath.telemetry))
+    return Recorder((*around, rising.datapath, *insides), [during for _, during in machines])
 
 
 @contextmanager

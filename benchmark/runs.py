@@ -5,18 +5,27 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from nvbench.errors import StoreError, UsageError
 from nvbench.schema import SCHEMA_VERSION
-from nvbench.store import RUN_FILE, RunState
+from nvbench.store import RUN_FILE, RunState, durable_file
 
 LATEST = "latest"
+SAMPLES = "sample/"
+"""How the name of a run begins that comes with nvbench: `sample/offload-tso`."""
+LONGEST_LABEL = 120
+LONGEST_NAME = 255
+"""Of a file, on most systems."""
+
 UNREADABLE = "unreadable"
 """The state of a run whose `run.json` cannot be read, or was written by a newer nvbench."""
 
@@ -67,6 +76,16 @@ class Run:
     def testbed_name(self) -> str:
         """Name of the testbed that it ran on."""
         return str(self.record.get("testbed_name", ""))
+
+    @property
+    def label(self) -> str:
+        """What a person calls it; empty for nothing."""
+        return str(self.record.get("label") or "")
+
+    @property
+    def versus(self) -> Mapping[str, str]:
+        """Of a run that was made in turn with another what `RunHeader.versus` says; empty otherwise."""
+        return dict(self.record.get("versus") or {})
 
     @property
     def quick(self) -> bool:
@@ -145,30 +164,133 @@ def find_runs(root: Path) -> tuple[Run, ...]:
 
 
 def resolve_run(root: Path, name: str | os.PathLike[str]) -> Path:
-    """The folder of the run that `name` means: a folder, a run's name, the start of just one, or `latest`.
+    """The folder of the run that `name` means: a folder, a run's name, the start of just one, `latest`, a label.
 
     Raises:
         UsageError: No run has that name, or several do.
     """
-    text = os.fspath(name)
+    paths = resolve_runs(root, name)
+    if len(paths) == 1:
+        return paths[0]
+    raise UsageError(
+        f"{os.fspath(name)!r} means {len(paths)} runs, where one is needed",
+        place=str(root),
+        remedy=_some([path.name for path in paths]),
+    )
+
+
+def resolve_runs(root: Path, spec: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """The folders of the runs that `spec` means, in the order in which it names them, and otherwise the oldest first.
+
+    It is a folder, a run's name, a label (all runs that have it), `latest`, `latest~1` for the one before, the start
+    of just one run's name, a glob over names and labels, or several of these with commas between; behind `sample/`, of
+    the runs that come with nvbench.
+
+    Raises:
+        UsageError: It means no run, or the start of a name is that of several.
+    """
+    text = os.fspath(spec)
+    if text.startswith(SAMPLES):
+        root, text = Path(__file__).parent / SAMPLES, text.removeprefix(SAMPLES)
     for path in (root / text, Path(text)):
-        if (path / RUN_FILE).is_file():
-            return path
-    if isinstance(name, os.PathLike) or os.sep in text or Path(text).is_dir():
-        return Run.open(Path(text)).path  # says what is wrong with it
-    names = [run.path.name for run in find_runs(root)]
-    if not names:
-        raise UsageError("no runs yet", place=str(root), remedy="`nvbench run` makes one")
-    matches = names[-1:] if text == LATEST else [known for known in names if known.startswith(text)]
-    if len(matches) == 1:
-        return root / matches[0]
-    if matches:
-        raise UsageError(f"several runs start with {text!r}", place=str(root), remedy=_some(matches))
-    close = get_close_matches(text, names, n=3) or names[-3:]
-    raise UsageError(f"no run is called {text!r}", place=str(root), remedy=f"there are {_some(close)}")
+        if text and _is_run(path):
+            return (path,)
+    if isinstance(spec, os.PathLike):
+        return (Run.open(Path(text)).path,)  # says what is wrong with it
+    runs = find_runs(root)
+    parts = [part.strip() for part in text.split(",")]
+    found = _meant(root, runs, text)
+    if not found and len(parts) > 1:
+        found = [run for part in parts for run in _part(root, runs, part)]
+    if found:
+        return tuple(dict.fromkeys(run.path for run in found))
+    if os.sep in text or (0 < len(text) < LONGEST_NAME and Path(text).is_dir()):
+        return (Run.open(Path(text)).path,)
+    raise _unknown(root, runs, text)
 
 
-def _some(names: list[str]) -> str:
+def _is_run(path: Path) -> bool:
+    try:
+        return (path / RUN_FILE).is_file()
+    except OSError:  # too long for a name: a list of names, perhaps
+        return False
+
+
+def _part(root: Path, runs: Sequence[Run], text: str) -> Sequence[Run]:
+    """What a part of a list with commas means."""
+    if os.sep in text and _is_run(Path(text)):
+        return [Run.open(Path(text))]
+    if found := _meant(root, runs, text):
+        return found
+    raise _unknown(root, runs, text)
+
+
+def _meant(root: Path, runs: Sequence[Run], text: str) -> Sequence[Run]:
+    """The runs that a word means; none where it is no name, no label, no start of a name, and no glob of any.
+
+    Raises:
+        UsageError: It is the start of several names.
+    """
+    back = re.fullmatch(rf"{LATEST}(?:~(\d+))?", text)
+    if back and (place := int(back[1] or 0)) < len(runs):
+        return [runs[-1 - place]]
+    if exact := [run for run in runs if run.path.name == text] or [run for run in runs if text and run.label == text]:
+        return exact
+    started = [run for run in runs if text and run.path.name.startswith(text)]
+    if len(started) > 1:
+        names = _some(run.path.name for run in started)
+        raise UsageError(f"several runs start with {text!r}", place=str(root), remedy=names)
+    return started or [
+        run for run in runs if any(fnmatchcase(told, text) for told in (run.path.name, run.label) if told)
+    ]
+
+
+def _unknown(root: Path, runs: Sequence[Run], text: str) -> UsageError:
+    if not runs:
+        return UsageError("no runs yet", place=str(root), remedy="`nvbench run` makes one")
+    if re.fullmatch(rf"{LATEST}~\d+", text):
+        return UsageError(f"no run is {text!r}", place=str(root), remedy=f"there are {len(runs)}")
+    names = [run.path.name for run in runs]
+    known = [*names, *(run.label for run in runs if run.label)]
+    close = get_close_matches(text, known, n=3) or names[-3:]
+    return UsageError(f"no run is called {text!r}", place=str(root), remedy=f"there are {_some(close)}")
+
+
+def set_label(path: Path, label: str) -> None:
+    """Give the run in `path` a label, or take it away with an empty one; whole or not at all.
+
+    Raises:
+        UsageError: There is no run, it still goes on, or the label would mean something else.
+        StoreError: Its `run.json` cannot be read or written.
+    """
+    run = Run.open(path)
+    if run.state == RunState.RUNNING:
+        raise UsageError("still goes on, and keeps its own record", place=run.run_id, remedy="label it when it ended")
+    if label and (fault := _label_fault(path.parent, label)):
+        raise UsageError(fault, place=f"label {label[:LONGEST_LABEL]!r}", remedy="choose another")
+    with durable_file(path / RUN_FILE) as file:
+        file.write(json.dumps({**run.record, "label": label}, indent=2).encode() + b"\n")
+
+
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+"""Control characters, halves of others, and ends of lines and paragraphs."""
+
+
+def _label_fault(root: Path, label: str) -> str:
+    """Why a text cannot be a label; empty where it can."""
+    if label != label.strip() or any(unicodedata.category(letter) in _UNPRINTABLE for letter in label):
+        return "begins or ends with a blank, or has a character that cannot be printed"
+    if len(label) > LONGEST_LABEL:
+        return f"is longer than {LONGEST_LABEL} characters"
+    if re.fullmatch(rf"{LATEST}(~\d+)?", label):
+        return "means a run by its place already"
+    if label in (".", "..") or _is_run(root / label) or _is_run(Path(label)):
+        return "is the name of a run"
+    return ""
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 

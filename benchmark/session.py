@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any, cast
 
-from nvbench.bench import Bench
+from nvbench.bench import Bench, reach
 from nvbench.datapaths import Datapath
 from nvbench.errors import (
     CommandError,
@@ -18,18 +21,48 @@ from nvbench.errors import (
     NvbenchError,
     RunBrokeError,
 )
+from nvbench.fingerprint import cores
 from nvbench.framing import OnCase, Wire, frame_subject, ring_and_frames, without_switch
 from nvbench.measurer import Observer, StandingRig
+from nvbench.placement import place_cores
 from nvbench.plan import Case, Plan, Setup, setup_key
 from nvbench.rigs import Rig, StreamRig, frame_rig, stream_rig
-from nvbench.store import RunWriter
+from nvbench.store import RunState, RunWriter
 from nvbench.streaming import Streaming, subject
-from nvbench.tables import ResultRow
+from nvbench.tables import ResultRow, StreamRow
+from nvbench.testbed import Testbed
+from nvbench.versus import Side, Turn, Versus
 
 BREAKS = (CommandError, DatapathError, GeneratorError, GuestError)
 """What ends a rig, and not the run."""
 
 EMULATED = "the guests' processors are emulated: not a performance figure"
+
+BROKE = "broke: "
+"""How the verdict of a case begins in which something broke."""
+
+DITHER = 0.02
+"""Where a case is measured again, its search begins at the first answer give or take this: beginning at the very same
+load every time, it could err by the same step every time, and what is no difference would look like a steady one."""
+
+
+@dataclass(frozen=True)
+class Stamping:
+    """A run's writer, as a block uses it: results and streams are stamped with the block, all else is the writer's."""
+
+    store: RunWriter
+    block: int
+
+    def append_result(self, row: ResultRow) -> None:
+        """See `RunWriter.append_result`."""
+        self.store.append_result(replace(row, block=self.block))
+
+    def append_stream(self, row: StreamRow) -> None:
+        """See `RunWriter.append_stream`."""
+        self.store.append_stream(replace(row, block=self.block))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)
 
 
 @dataclass
@@ -50,8 +83,13 @@ class Session:
     observer: Observer
     prior: Mapping[str, Mapping[float, float]] = field(default_factory=dict)
     _answers: dict[object, dict[float, float]] = field(default_factory=dict, init=False)
-    _broken: list[NvbenchError] = field(default_factory=list, init=False)
+    _first: dict[str, dict[float, float]] = field(default_factory=dict, init=False)
+    _faults: list[NvbenchError] = field(default_factory=list, init=False)
+    _broken: set[str] = field(default_factory=set, init=False)
     _versions: dict[str, list[str]] = field(default_factory=dict, init=False)
+    _wires: Mapping[tuple[object, ...], Wire] = field(default_factory=dict, init=False)
+    _block: int = field(default=0, init=False)
+    _seed: int = field(default=0, init=False)
 
     def run(self) -> None:
         """Measure every case.
@@ -59,6 +97,18 @@ class Session:
         Raises:
             NvbenchError: Something broke; what was measured is stored, what was changed is undone.
         """
+        self.begin()
+        for setup in self.plan.setups:
+            self.measure(setup)
+        self.check()
+
+    def begin(self) -> None:
+        """Make the bench ready, and find out what the generator can do by itself.
+
+        Raises:
+            NvbenchError: The bench is not ready, or it broke.
+        """
+        self._seed = self.plan.profile.seed
         self.store.note_fingerprint(self.bench.fingerprint())
         for impossible in self.plan.impossible:
             self._mark(impossible.case, f"not possible here: {impossible.reason}")
@@ -68,37 +118,63 @@ class Session:
                     self.store.warn(warning)
             self.observer.stage("making the bench ready")
             self.bench.make_ready(self.plan)
-        wires = self._wires()
-        for setup in self.plan.setups:
-            self.observer.stage(f"bringing up {_described(setup)}")
-            if setup.streams:
-                self._run_streams(setup)
-            else:
-                self._run_frames(setup, wires)
-        if self._broken:
-            cases = "1 case" if len(self._broken) == 1 else f"{len(self._broken)} cases"
-            rest = ", the others were measured" if len(self._broken) < len(self.plan.cases) else ""
-            raise RunBrokeError(f"{cases} broke{rest}; the first: {self._broken[0]}")
+        self._wires = self._measured_wires()
 
-    def _run_frames(self, setup: Setup, wires: Mapping[tuple[object, ...], Wire]) -> None:
+    def measure(self, setup: Setup, *, block: int = 0, seed: int | None = None) -> bool:
+        """Bring a set-up's rig up, measure its cases, and take it down; a case that breaks is marked and passed over.
+
+        Args:
+            setup: What to bring up, with its cases in order.
+            block: What its results are stamped with.
+            seed: For all that is drawn by lot; None for the profile's.
+
+        Returns:
+            Whether this bench can have it.
+        """
+        self._block = block
+        self._seed = self.plan.profile.seed if seed is None else seed
+        self.observer.stage(f"bringing up {_described(setup)}")
+        return self._run_streams(setup) if setup.streams else self._run_frames(setup)
+
+    @property
+    def state(self) -> RunState:
+        """How it ends if nothing else happens."""
+        return RunState.BROKE if self._faults else RunState.FINISHED
+
+    def check(self) -> None:
+        """Does nothing if no case broke.
+
+        Raises:
+            RunBrokeError: Some did; tells how many, and of the first what happened.
+        """
+        if not self._faults:
+            return
+        count = len(self._broken)
+        cases = "1 case" if count == 1 else f"{count} cases"
+        rest = ", the others were measured" if count < len(self.plan.cases) else ""
+        raise RunBrokeError(f"{cases} broke{rest}; the first: {self._faults[0]}")
+
+    def _run_frames(self, setup: Setup) -> bool:
         """The cases of a set-up; one that breaks it is marked, and the next gets a rig that is brought up anew."""
         left = list(setup.cases)
         while left:
             try:
                 with StandingRig(partial(self._rig, setup)) as standing:
                     while left:
-                        self._measure(left[0], standing, wires.get(ring_and_frames(left[0]), Wire()))
+                        self._measure(left[0], standing, self._wires.get(ring_and_frames(left[0]), Wire()))
                         del left[0]
             except NotPossibleError as error:
                 self._mark_all(left, f"not possible here: {error}")
-                return
+                return False
             except BREAKS as error:
-                self._broken.append(error)
-                self._mark(left.pop(0), f"broke: {error}")
+                self._faults.append(error)
+                self._mark(left.pop(0), f"{BROKE}{error}")
+        return True
 
-    def _run_streams(self, setup: Setup) -> None:
+    def _run_streams(self, setup: Setup) -> bool:
         """The cases of a set-up; those that the fault of a rig does not concern go on on another."""
-        streaming = Streaming(setup.cases, self.store, self.observer.stage, self.plan.profile.seed)
+        store = cast("RunWriter", Stamping(self.store, self._block))
+        streaming, possible = Streaming(setup.cases, store, self.observer.stage, self._seed), True
         while not streaming.done:
             up = False
             try:
@@ -108,13 +184,20 @@ class Session:
                     streaming.go_on(rig)
             except NotPossibleError as error:
                 streaming.give_up(f"not possible here: {error}")
+                possible = False
             except BREAKS as error:
-                self._broken.append(error)
+                self._faults.append(error)
                 if not up:
-                    streaming.give_up(f"broke: {error}")
+                    streaming.give_up(f"{BROKE}{error}")
         for row in streaming.answers():
-            self.store.append_result(row)
-            self.observer.result(row)
+            self._keep(row)
+        return possible
+
+    def _keep(self, row: ResultRow) -> None:
+        Stamping(self.store, self._block).append_result(row)
+        self.observer.result(row)
+        if row.verdict.startswith(BROKE):
+            self._broken.add(row.subject.case_id)
 
     def _note_streams(self, setup: Setup, rig: StreamRig) -> None:
         ends = {"client": rig.client.guest.version, "server": rig.server.guest.version}
@@ -145,19 +228,25 @@ class Session:
             about = replace(frame_subject(case, profile.generator) if case.traffic else subject(case), test=name)
             rate = case.line_rate_pps or None
             row = ResultRow(subject=about, rate_pps=None, line_rate_pps=rate, verdict=verdict, quick=profile.quick)
-            self.store.append_result(row)
-            self.observer.result(row)
+            self._keep(row)
 
     def _measure(self, case: Case, standing: StandingRig, wire: Wire) -> None:
         """Make every test of a case; what the last frame size of its kind could do narrows where it is searched."""
         on_case = self._on(standing, case)
         kin = (*setup_key(case), replace(case.frames, frame_bytes=0, imix=""))
-        scene = on_case.scene(wire, {**self._answers.get(kin, {}), **self.prior.get(case.case_id, {})})
+        scene = on_case.scene(wire, {**self._answers.get(kin, {}), **self._expected(case.case_id)})
         for test in case.tests.each():
             for row in test.rows(scene):
-                self.store.append_result(row)
-                self.observer.result(row)
+                self._keep(row)
         self._answers[kin] = scene.answers_pps
+        self._first.setdefault(case.case_id, scene.answers_pps)
+
+    def _expected(self, case_id: str) -> Mapping[float, float]:
+        """Where a case's answers are expected: near those of its first time in this run, or of an earlier run."""
+        if first := self._first.get(case_id):
+            dice = random.Random(f"{self._seed} {case_id}")  # noqa: S311 - reproducible, not secret
+            return {loss: rate * dice.uniform(1 - DITHER, 1 + DITHER) for loss, rate in first.items()}
+        return self.prior.get(case_id, {})
 
     def _on(self, standing: StandingRig, case: Case) -> OnCase:
         return OnCase(self.plan.profile, self.store, self.observer, standing, case)
@@ -165,7 +254,7 @@ class Session:
     @contextmanager
     def _rig(self, setup: Setup) -> Iterator[Rig]:
         profile, kind = self.plan.profile, setup.path.kind
-        with frame_rig(self.bench, setup, drain_s=profile.drain_s, seed=profile.seed) as rig:
+        with frame_rig(self.bench, setup, drain_s=profile.drain_s, seed=self._seed) as rig:
             generator = {"generator": rig.generator.version, "clock": rig.generator.clock}
             self.store.note_fingerprint(self._builds(setup, rig.datapath) | generator)
             self.store.note_commands(*self.bench.take_commands())
@@ -175,7 +264,7 @@ class Session:
                 self.store.warn(EMULATED)
             yield rig
 
-    def _wires(self) -> dict[tuple[object, ...], Wire]:
+    def _measured_wires(self) -> dict[tuple[object, ...], Wire]:
         """What the generator can do with each kind of frame, measured where no switch is in the way.
 
         Only where links are virtual: a physical port takes frames at its own rate whatever happens behind it, and
@@ -195,3 +284,55 @@ def _described(setup: Setup) -> str:
     path = setup.path
     around = f", {path.topology}" + (f" with guests of kind {path.guest}" if path.guest else "")
     return f"{path.kind}{around}, {setup.parameters.queues} queue(s) a port"
+
+
+def run_in_turn(versus: Versus, sessions: Mapping[Side, Session], on_turn: Callable[[Turn], None]) -> None:
+    """Measure both sides in turn; set-ups that one side turns out not to have are not brought up again.
+
+    Args:
+        versus: What to measure.
+        sessions: A session a side, with its plan, its bench and its store.
+        on_turn: Told whose turn it is.
+
+    Raises:
+        NvbenchError: Something broke; both runs are ended, each in its own state.
+    """
+    for session in sessions.values():
+        _step_aside(session.bench)
+        session.begin()
+    given_up: set[int] = set()
+    for turn in versus.turns():
+        if turn.number not in given_up:
+            on_turn(turn)
+            session = sessions[turn.side]
+            _step_aside(session.bench)
+            if not session.measure(turn.setup, block=turn.block, seed=turn.seed):
+                given_up.add(turn.number)
+    for session in sessions.values():
+        session.store.finish(session.state)
+    for session in sessions.values():
+        session.check()
+
+
+@contextmanager
+def arranged(held: Bench, testbed: Testbed) -> Iterator[Bench]:
+    """A bench that is held, as another testbed of the same hosts places and equips what runs on it.
+
+    Raises:
+        NotReadyError: A host cannot be reached, or has not what the testbed names.
+    """
+    if testbed.resolved() == held.testbed.resolved():
+        yield held
+        return
+    with ExitStack() as stack:
+        hosts = reach(testbed)
+        for host in hosts.values():
+            stack.callback(host.close)
+        near, far = (cores(hosts[side.host]) for side in (testbed.generator, testbed.switch))
+        yield Bench(testbed, hosts, held.journal, place_cores(testbed, near, far))
+
+
+def _step_aside(bench: Bench) -> None:
+    """Keep this process off the cores that poll in this turn; what holds the bench frees it at the end."""
+    if bench.testbed.generator_host.local and not bench.testbed.simulated:
+        os.sched_setaffinity(0, {bench.placement.housekeeping_core})

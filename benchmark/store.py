@@ -1,45 +1,44 @@
 """The store: what a run leaves on disk, and the writer that makes each trial durable before the next begins.
 
+The folder of a run::
+
     results/20250131T120000Z-rfc2544/
         run.json                                the run: profile, testbed, fingerprint, state, warnings
-        trials/ results/ samples/               one folder a table, of Parquet parts
-            00000001-00000100.parquet           a part is named after the appends that it holds,
-            00000101-00000101.parquet           so a merged part says which others it replaces
-
-Whatever has its final name is complete: files are written under another name, synced, then renamed. After a
-crash between a merge and the removal of what it merged, readers take the widest parts, not those inside them.
+        trials/ results/ streams/ samples/      one folder a table, of Parquet parts, see `nvbench.parts`
+            00000001-00000100.parquet
+            00000101-00000101.parquet
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import itertools
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from nvbench import __version__
 from nvbench.errors import NotReadyError, StoreError
+from nvbench.parts import durable_file, live_parts, merge_parts, span, sync_folder, write_part
 from nvbench.schema import SCHEMA_VERSION, flat, schema
 from nvbench.tables import TABLES, ResultRow, Sample, StreamRow, TrialRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+__all__ = ["MERGE_EVERY", "RUN_FILE", "RunHeader", "RunState", "RunWriter", "durable_file", "live_parts"]
+
 RUN_FILE = "run.json"
 MERGE_EVERY = 100
 """Appends after which a table's single parts become one."""
-
-ROW_GROUP_BYTES = 8 << 20
 
 
 class RunState(StrEnum):
@@ -49,65 +48,6 @@ class RunState(StrEnum):
     FINISHED = "finished"
     INTERRUPTED = "interrupted"
     BROKE = "broke"
-
-
-def live_parts(folder: Path) -> list[Path]:
-    """A table's parts in order, without those that a wider part replaces.
-
-    Raises:
-        StoreError: A part in between is missing.
-    """
-    for _attempt in range(10):  # a listing may miss both sides of a merge that happens meanwhile
-        spans = []
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if span := re.fullmatch(r"(\d+)-(\d+)\.parquet", path.name):
-                spans.append((int(span[1]), -int(span[2]), path))
-        parts, covered, whole = [], 0, True
-        for first, minus_last, path in sorted(spans):
-            if -minus_last > covered:
-                whole = whole and first == covered + 1
-                parts.append(path)
-                covered = -minus_last
-        if whole:
-            return parts
-    raise StoreError("a part of this table is missing", place=str(folder), remedy="restore it from a copy")
-
-
-@contextlib.contextmanager
-def durable_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears under its name at the end, whole and on the disk, or not at all.
-
-    Raises:
-        StoreError: The disk is full, or does not take it for another reason.
-    """
-    draft = path.with_name(f".{path.name}.tmp")
-    try:
-        with draft.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        _sync_folder(path.parent)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-        if not isinstance(error, OSError):
-            raise
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise StoreError(
-            "the disk is full" if full else f"cannot write: {error.strerror or error}",
-            place=str(path.parent),
-            remedy="what was written until now is kept; "
-            + ("free some space and run again" if full else "see to that folder and run again"),
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class _Table:
@@ -121,50 +61,20 @@ class _Table:
 
     def append(self, tables: Iterable[pa.Table]) -> None:
         """Make rows durable, as one part; they are there when this returns."""
-        self._write(tables, self.appends + 1, self.appends + 1)
-        self.appends += 1
+        number = self.appends + 1
+        write_part(self.folder, schema(self.name), tables, (number, number))
+        self.appends = number
         if self.appends % MERGE_EVERY == 0:
             self.merge(singles=True)
 
     def merge(self, *, singles: bool = False) -> None:
         """Make one part of all, or of the single ones. Where that fails they stay as they are: nothing is lost."""
-        from pyarrow import ArrowException  # noqa: PLC0415
-
-        with contextlib.suppress(StoreError, OSError, ArrowException):
+        with contextlib.suppress(StoreError, OSError):
             parts = live_parts(self.folder)
-            spans = [[int(end) for end in part.stem.split("-")] for part in parts]
+            spans = [span(part) for part in parts]
             first = next((i for i, (begin, end) in enumerate(spans) if not singles or begin == end), len(parts))
-            if len(parts) - first < 2:
-                return
-            self._write(self._row_groups(parts[first:]), spans[first][0], spans[-1][1])
-            for part in parts[first:]:
-                part.unlink(missing_ok=True)
-
-    def _row_groups(self, parts: Sequence[Path]) -> Iterator[pa.Table]:
-        import pyarrow as pa  # noqa: PLC0415
-        from pyarrow import dataset  # noqa: PLC0415
-
-        group: list[pa.RecordBatch] = []
-        size = 0
-        for batch in dataset.dataset([str(part) for part in parts], schema(self.name)).to_batches():
-            group.append(batch)
-            size += batch.nbytes
-            if size > ROW_GROUP_BYTES:
-                yield pa.Table.from_batches(group)
-                group, size = [], 0
-        if group:
-            yield pa.Table.from_batches(group)
-
-    def _write(self, tables: Iterable[pa.Table], first: int, last: int) -> None:
-        from pyarrow import parquet  # noqa: PLC0415
-
-        small = {} if last > first else {"use_dictionary": False, "write_statistics": False}
-        with (
-            durable_file(self.folder / f"{first:08d}-{last:08d}.parquet") as file,
-            parquet.ParquetWriter(file, schema(self.name), compression="zstd", **small) as writer,
-        ):
-            for table in tables:
-                writer.write_table(table)
+            if len(parts) - first > 1:
+                merge_parts(parts[first:])
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +85,8 @@ class RunHeader:
         label: What a person calls it: `ovs-3.2`, `before the update`.
         versus: Of a run that was made in turn with another: `side` (`base` or `new`), `partner` (that run's name) and
             `change` (what differs).
+        planned_cases: Cases that it is to measure; 0 where that is not known.
+        expected_s: How long that is to take.
     """
 
     profile_name: str
@@ -190,6 +102,8 @@ class RunHeader:
     warnings: Sequence[str] = ()
     label: str = ""
     versus: Mapping[str, str] = field(default_factory=dict)
+    planned_cases: int = 0
+    expected_s: float = 0.0
 
 
 class RunWriter:
@@ -201,12 +115,13 @@ class RunWriter:
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
         self.path = path
         self._record = record
+        self._cases: set[str] = set()
         self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         with contextlib.suppress(OSError):  # some network file systems lock no folders
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._tables = {name: _Table(path, name) for name in TABLES}
         self._write_record()
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     @classmethod
     def create(cls, root: Path, header: RunHeader) -> RunWriter:
@@ -227,6 +142,7 @@ class RunWriter:
                 "started_at": now.isoformat(),
                 "finished_at": None,
                 "nvbench_version": __version__,
+                "cases": 0,
             }
             return cls(path, record | {name: getattr(header, name) for name in RunHeader.__slots__})
         except (OSError, StoreError) as error:
@@ -250,14 +166,18 @@ class RunWriter:
         self._append("trials", replace(row, run_id=self.run_id, trial_id=trial_id))
         return trial_id
 
-    def append_stream(self, row: StreamRow) -> None:
-        """Make a run of a stream tool durable."""
+    def append_stream(self, row: StreamRow) -> str:
+        """Make a run of a stream tool durable; the name that it is given."""
         trial_id = f"s{self._tables['streams'].appends + 1:05d}"
         self._append("streams", replace(row, run_id=self.run_id, trial_id=trial_id))
+        return trial_id
 
     def append_result(self, row: ResultRow) -> None:
         """Make a result durable."""
         self._append("results", replace(row, run_id=self.run_id))
+        if row.subject.case_id not in self._cases:  # so that a list of runs needs to open none of their tables
+            self._cases.add(row.subject.case_id)
+            self._note("cases", len(self._cases))
 
     def append_samples(self, trial_id: str, samples: Iterable[Sample]) -> None:
         """Make a trial's samples durable, all at once; however many, they are not held in memory."""

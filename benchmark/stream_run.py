@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from nvbench.errors import GeneratorError
 from nvbench.generators.streams import Ask, Flowed, StreamTest, StreamTool
 from nvbench.hosts import Completed, Host, Process
 from nvbench.offloads import Flags, Offloads, parse_features, refused, settings, side_effects
 from nvbench.rigs import Endpoint, StreamRig
-from nvbench.tables import LatencySummary, Setting, StreamRow
+from nvbench.tables import LatencySummary, Sample, Setting, StreamRow
 
 WATCH_S = 0.5
 LOOK_S = 1.5
@@ -100,6 +100,7 @@ class StreamRun:
     tool: StreamTool
     ask: Ask
     warnings: tuple[str, ...] = ()
+    samples: list[Sample] = field(default_factory=list)
 
     def measured(self, row: StreamRow) -> StreamRow:
         """`row`, with what was measured.
@@ -110,15 +111,18 @@ class StreamRun:
             CommandError: An endpoint did not answer.
         """
         rig = self.endpoints.rig
+        recording = rig.recorder.recording(self.ask.warmup_s + self.ask.duration_s)
         server = rig.server.guest.host.spawn(self.tool.serve(self.ask, self.ask.limit_s + SERVER_START_S))
         try:
             self._await_server(server)
-            before, busy, began = self._counted(), busy_s(rig.switch_host), time.monotonic()
-            done = self._watched(self.tool.send(self.ask))
-            took_s = time.monotonic() - began
-            busy = busy_s(rig.switch_host) - busy
-            after = self._counted()
+            with recording:
+                before, busy, began = self._counted(), busy_s(rig.switch_host), time.monotonic()
+                done = self._watched(self.tool.send(self.ask))
+                took_s = time.monotonic() - began
+                busy = busy_s(rig.switch_host) - busy
+                after = self._counted()
         finally:
+            self.samples = recording.samples
             server.close(0.2)  # by a signal, which `timeout` passes on
         flowed = self.tool.parse(self.ask, done)
         self.warnings = flowed.warnings

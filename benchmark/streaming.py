@@ -143,7 +143,7 @@ class Streaming:
                 self._todo.append((test, section, repeat, case))
         told.rows.append(row)
         told.warnings |= dict.fromkeys(run.warnings)
-        self._store.append_stream(row)
+        self._store.append_samples(self._store.append_stream(row), run.samples)
 
     def _next_port(self) -> int:
         """Another port for each run: the server of the last may still be on its way out."""

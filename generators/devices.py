@@ -11,7 +11,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from nvbench.trial import AbortRule, Step
+from nvbench.trial import AbortRule, Counters, Step
 
 POLL_S = 0.05
 """Counters of a running trial are looked at twenty times a second."""
@@ -74,6 +74,23 @@ class Slice:
 
 
 @dataclass
+class Count:
+    """What a device counts as it goes.
+
+    Attributes:
+        taken: Frames that it took in at each of its two ports, and sent out at the other.
+        missed: Frames that came to each while it had no room for them.
+        busy_s: Time in which it forwarded.
+        idle_s: Time of traffic in which it waited for frames.
+    """
+
+    taken: list[int] = field(default_factory=lambda: [0, 0])
+    missed: list[int] = field(default_factory=lambda: [0, 0])
+    busy_s: float = 0.0
+    idle_s: float = 0.0
+
+
+@dataclass
 class LoadedDevice:
     """A device with traffic on it: what it remembers from trial to trial.
 
@@ -82,12 +99,14 @@ class LoadedDevice:
         random: Where its variation comes from.
         warm_s: Seconds of traffic that it has seen.
         addresses: MAC addresses that it knows.
+        count: What it has counted since it came up.
     """
 
     device: Device
     random: random.Random
     warm_s: float = 0.0
     addresses: int = 0
+    count: Count = field(default_factory=Count)
     _away_s: float = 0.0
     _backlog: list[float] = field(default_factory=list)
     _second: int = -1
@@ -128,6 +147,15 @@ class LoadedDevice:
     def crash(self, seconds: float) -> None:
         """Forward nothing for so many seconds of traffic, and forget what was learned."""
         self._away_s, self.addresses = seconds, 0
+
+    def counted(self, directions: int, seconds: float, one: Counters) -> None:
+        """Count a trial that is over: what came in at each port and went out at the other, and the time it took."""
+        busy_s = min(seconds, directions * one.sent / self.device.capacity_pps)
+        self.count.busy_s += busy_s
+        self.count.idle_s += seconds - busy_s
+        for port in range(directions):
+            self.count.taken[port] += one.received
+            self.count.missed[port] += one.lost
 
     def learn(self, addresses: int, rate_pps: float) -> None:
         """See frames from so many addresses, one after the other."""

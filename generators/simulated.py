@@ -59,6 +59,7 @@ class SimulatedGenerator:
         paused = self._random.random() < self._device.pause_probability
         if paused:
             one = Counters(one.sent, one.late, received=max(0, one.received - one.sent // 1000 - 1))
+        self._under_load.counted(directions, elapsed, one)
         validity, reason = self._judge(one, paused)
         busy = one.sent - one.received > 0
         return Trial(

@@ -60,7 +60,8 @@ def group() -> None:
 def main(argv: list[str] | None = None) -> None:
     """Run a command; every failure becomes one line on standard error and an exit code.
 
-    Exit codes: 0 done, 2 usage or profile, 3 testbed not ready, 4 the run broke, 130 interrupted.
+    Exit codes: 0 done, 1 a gate that was asked for failed, 2 usage or profile, 3 testbed not ready, 4 the run broke,
+    130 interrupted.
     """
     try:
         status: Any = group.main(argv, prog_name="nvbench", standalone_mode=False)

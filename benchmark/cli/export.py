@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--format", "form", type=click.Choice(["json", "csv", "parquet"]), default="json", show_default=True)
 @click.option(
     "--table",
-    type=click.Choice(["trials", "results", "samples"]),
+    type=click.Choice(["trials", "results", "streams", "samples"]),
     default="results",
     show_default=True,
     help="Which rows.",

@@ -23,15 +23,18 @@ def command(run: str, trials: bool, results: Path) -> None:
 
 
 def show_run(path: Path, *, trials: bool = False) -> None:
-    """Print the run in `path`: its bench, its results, its warnings."""
+    """Print the run in `path`: its results, small pictures of them, its warnings, its bench."""
     from nvbench.reading import open_results  # noqa: PLC0415 - heavy
     from nvbench.report.after import after_results  # noqa: PLC0415
     from nvbench.report.text import print_text, results_table, text_width, trials_table  # noqa: PLC0415
+    from nvbench.schema import schema  # noqa: PLC0415
 
     results = open_results(path)
     print_text(results_table(results, text_width()))
     for told in after_results(results):
         print_text(told)
+    if label := results.runs[0].label:
+        click.echo(f"\nlabel: {label}")
     if facts := list(_facts(results.runs[0].fingerprint)):
         click.echo("\nbench:")
         for name, value in facts[:FACTS_SHOWN]:
@@ -40,7 +43,8 @@ def show_run(path: Path, *, trials: bool = False) -> None:
             click.echo(f"  and {len(facts) - FACTS_SHOWN} more in {path / 'run.json'}")
     if trials:
         click.echo()
-        print_text(trials_table(results.trials().drop_columns("latency_histogram").to_pylist(), text_width()))
+        columns = [name for name in schema("trials").names if name != "latency_histogram"]
+        print_text(trials_table(results.trials(columns).to_pylist(), text_width()))
 
 
 def _facts(fingerprint: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

@@ -37,11 +37,16 @@ def ethtool_readings(text: str, device: str) -> Iterator[Reading]:
             yield Reading(f"driver {device}", name, float(value), "count")
 
 
+_QDISC = {"drops": "frames", "overlimits": "count", "requeues": "count", "qlen": "state", "backlog": "state"}
+"""What tc(8) counts of a queueing discipline, and its unit; `qlen` frames and `backlog` bytes wait in it now."""
+
+
 def qdisc_readings(text: str, devices: Collection[str]) -> Iterator[Reading]:
-    """`tc -s -j qdisc show`: what the root queueing disciplines of the named devices dropped."""
+    """`tc -s -j qdisc show`: what the root queueing disciplines of the named devices dropped and held back."""
     for row in json.loads(text or "[]"):
         if row.get("root") and row["dev"] in devices:
-            yield Reading(f"qdisc {row['dev']}", "drops", float(row.get("drops", 0)), "frames")
+            for counter, unit in _QDISC.items():
+                yield Reading(f"qdisc {row['dev']}", counter, float(row.get(counter, 0)), unit)
 
 
 def root_qdisc(text: str) -> tuple[str, bool]:

@@ -10,14 +10,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from nvbench.datapaths.base import Parameters, Place
+from nvbench.datapaths.kernel_devices import device_readings
 from nvbench.datapaths.kernel_output import (
     cpu_mask,
     dynamic_addresses,
-    ethtool_readings,
     kernel_lacks,
     link_readings,
     parse_links,
-    qdisc_readings,
     root_qdisc,
     vlans_of,
 )
@@ -269,11 +268,8 @@ class LinuxBridge:
         """See `Datapath.readings`."""
         with _told():
             found = list(link_readings(self._inside.run(["ip", "-s", "-j", "link", "show"]).stdout, self._ports))
-            found += qdisc_readings(self._inside.run(["tc", "-s", "-j", "qdisc", "show"]).stdout, self._ports)
-            for port in self._ports:
-                # A driver without counters of its own says so by its status.
-                found += ethtool_readings(self._inside.run(["ethtool", "-S", port], check=False).stdout, port)
-            return [*found, Reading("fdb", "learned_addresses", float(self._learned()), "addresses")]
+            found += device_readings(self._inside, self._ports)
+            return [*found, Reading("fdb", "learned_addresses", float(self._learned()), "state")]
 
     def crashed(self) -> str:
         """See `Datapath.crashed`: a bridge of the kernel only goes if somebody takes it away."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from itertools import starmap
 from typing import ClassVar
 
 from nvbench.datapaths.base import Place, dpdk_files, wait_for_socket
@@ -16,12 +17,18 @@ from nvbench.datapaths.ovs_bridges import FAR_PATIENCE_S, PATIENCE_S, Bridges, r
 from nvbench.datapaths.ovs_instance import OvsInstance
 from nvbench.datapaths.ovs_options import OvsDpdkParameters
 from nvbench.datapaths.ovs_output import (
+    Row,
+    parse_coverage,
     parse_lookups,
+    parse_of_ports,
+    parse_pmd_performance,
     parse_pmd_rxqs,
     parse_pmd_stats,
     parse_port_configurations,
     parse_port_stats,
     parse_qos,
+    parse_upcalls,
+    parse_vrings,
 )
 from nvbench.datapaths.ovs_ports import dpdk_ports
 from nvbench.endpoint import LinkKind
@@ -58,6 +65,7 @@ class OvsDpdk:
         self._ovs = OvsInstance(place, "ovs_dpdk", daemon=_daemon(place), core=core)
         self._bridges = Bridges(self._ovs, "netdev", self._ports, parameters)
         self._journal: Journal | None = None
+        self._vrings: tuple[Row, ...] | None = None
         self.version = ""
         self.findings: list[str] = []
 
@@ -193,18 +201,40 @@ class OvsDpdk:
     # -- while it runs -----------------------------------------------------------------------------------------
 
     def readings(self) -> Sequence[Reading]:
-        """See `Datapath.readings`; `polling_core` tells which PMD polls a queue."""
-        stats = self._ovs.ask("dpif-netdev/pmd-stats-show")
-        shown = self._ovs.ask("dpctl/show", "-s", DATAPATH)
-        ports = parse_port_stats(shown, tuple(port.name for port in self._ports))
-        pmds = parse_pmd_stats(stats, main_thread=any(not port.polled for port in self._ports))
-        queues = parse_pmd_rxqs(self._ovs.ask("dpif-netdev/pmd-rxq-show"))
-        polled = [
-            Reading(f"port {rxq.port} queue {rxq.queue}", "polling_core", rxq.core, "core")
-            for rxq in queues
-            if rxq.enabled
+        """See `Datapath.readings`; `polling_core` tells which PMD polls a queue.
+
+        The polling threads' own counters are asked for last: with those of the generator they tell how busy they were.
+        """
+        with self._ovs.telling():
+            if self._vrings is None:  # they are agreed upon when a port's far end connects
+                status = self._ovs.vsctl("--format=json", "--columns=name,status", "list", "Interface")
+                self._vrings = tuple(parse_vrings(status))
+            of_ports = [self._ovs.ofctl("dump-ports", name, "-O", "OpenFlow14") for name in self._bridges.names]
+        coverage, upcalls, shown, rxqs, performance, stats = self._ovs.ask_all(
+            ("coverage/show",),
+            ("upcall/show",),
+            ("dpctl/show", "-s", DATAPATH),
+            ("dpif-netdev/pmd-rxq-show",),
+            ("dpif-netdev/pmd-perf-show", "-nh"),
+            ("dpif-netdev/pmd-stats-show",),
+        )
+        names = tuple(port.name for port in self._ports)
+        rows = [
+            *parse_pmd_stats(stats, main_thread=any(not port.polled for port in self._ports)),
+            *parse_pmd_performance(performance),
+            *parse_lookups(shown),
+            *parse_upcalls(upcalls),
+            *parse_port_stats(shown, names),
+            *(row for pair, text in enumerate(of_ports) for row in parse_of_ports(text, self._numbered(pair))),
+            *self._vrings,
+            *parse_coverage(coverage),
         ]
-        return [*(Reading(*row) for row in (*pmds, *parse_lookups(shown), *ports)), *polled]
+        polled = [(f"port {rxq.port} queue {rxq.queue}", rxq.core) for rxq in parse_pmd_rxqs(rxqs) if rxq.enabled]
+        return [*starmap(Reading, rows), *(Reading(queue, "polling_core", core, "core") for queue, core in polled)]
+
+    def _numbered(self, pair: int) -> dict[str, str]:
+        """OpenFlow's number of a port of a bridge -> its name."""
+        return {str(number): port.name for number, port in enumerate(self._ports[2 * pair : 2 * pair + 2], 1)}
 
     def learned_addresses(self) -> int | None:
         """See `Datapath.learned_addresses`."""
@@ -229,6 +259,7 @@ class OvsDpdk:
     def restart(self, down_s: float) -> None:
         """See `Datapath.restart`. Ports and options are in the database, which lives on; flows are not."""
         with self._ovs.telling():
+            self._vrings = None
             self._ovs.restart(down_s)
             self._bridges.add_flows()
             with contextlib.suppress(DatapathError):  # whether it forwards again is what the caller measures

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 
+from nvbench.datapaths import ovs_control
 from nvbench.datapaths.base import Place
 from nvbench.errors import CommandError, DatapathError
 from nvbench.fingerprint import threads
@@ -16,6 +17,9 @@ from nvbench.journal import Journal, Remove, StopDaemon, ended
 _IN_SBIN = ("ovsdb-server", "ovs-vswitchd")
 _PROGRAMS = ("ovs-vsctl", "ovs-appctl", "ovs-ofctl", "ovsdb-tool", *_IN_SBIN)
 _FATAL = ("|EMER|", "died, killed", "SIGSEGV", "SIGABRT")
+_PART = "\x1e"
+"""Between what several commands print: no tool of Open vSwitch prints that."""
+
 _TELLING = (*_FATAL, "|ERR|", "|WARN|")
 
 
@@ -38,6 +42,7 @@ class OvsInstance:
         self._database = f"unix:{place.folder}/db.sock"
         self._control = f"{place.folder}/ovs-vswitchd.ctl"
         self._pidfile = f"{place.folder}/ovs-vswitchd.pid"
+        self._here = ovs_control.here(place.host)
         self._pid: int | None = None
         self._undo: tuple[Journal, int] | None = None
 
@@ -226,6 +231,30 @@ class OvsInstance:
         """
         with self.telling():
             return self.appctl(*words)
+
+    def ask_all(self, *questions: Sequence[str]) -> list[str]:
+        """Ask a switch that is up several things at once: directly here, in one round trip elsewhere.
+
+        Args:
+            questions: Commands with their arguments, as `ask` takes them.
+
+        Returns:
+            What it answers to each; nothing to one that it does not know.
+
+        Raises:
+            DatapathError: It has gone.
+        """
+        with self.telling():
+            if self._here:
+                return ovs_control.ask(self._control, questions)
+            # find(1) starts one program after the other, over there.
+            ask = [self.program("ovs-appctl"), "--timeout=10", "-t", self._control]
+            words = [word for each in questions for word in (",", "-printf", _PART, "-exec", *ask, *each, ";")]
+            done = self._place.host.run(["find", self._control, "-maxdepth", "0", *words[1:]], timeout_s=40)
+        _, *answers = done.stdout.split(_PART)
+        if not any(answers):
+            raise self.failure((done.stderr.strip() or "the switch does not answer").splitlines()[-1])
+        return answers
 
     def _run(self, name: str, *words: str, stdin: str = "") -> str:
         done: Completed = self._place.host.run([self.program(name), *words], timeout_s=40, stdin=stdin)

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from itertools import starmap
 from typing import ClassVar
 
 from nvbench.datapaths.base import Place
+from nvbench.datapaths.kernel_devices import device_readings
 from nvbench.datapaths.kernel_output import cpu_mask
 from nvbench.datapaths.ovs_bridges import FAR_PATIENCE_S, PATIENCE_S, Bridges, raise_devices
 from nvbench.datapaths.ovs_instance import OvsInstance
 from nvbench.datapaths.ovs_options import OvsKernelParameters
-from nvbench.datapaths.ovs_output import parse_lookups, parse_port_stats
+from nvbench.datapaths.ovs_output import parse_coverage, parse_lookups, parse_port_stats, parse_upcalls
 from nvbench.datapaths.ovs_ports import system_port
 from nvbench.endpoint import LinkKind
 from nvbench.errors import DatapathError, NotReadyError
@@ -109,9 +111,16 @@ class OvsKernel:
 
     def readings(self) -> Sequence[Reading]:
         """See `Datapath.readings`."""
-        shown = self._ovs.ask("dpctl/show", "-s", DATAPATH)
-        ports = parse_port_stats(shown, tuple(port.name for port in self._ports))
-        return [Reading(*row) for row in (*parse_lookups(shown), *ports)]
+        ovs, names = self._ovs, tuple(port.name for port in self._ports)
+        coverage, upcalls, shown = ovs.ask_all(("coverage/show",), ("upcall/show",), ("dpctl/show", "-s", DATAPATH))
+        rows = (
+            *parse_lookups(shown),
+            *parse_upcalls(upcalls),
+            *parse_port_stats(shown, names),
+            *parse_coverage(coverage),
+        )
+        with ovs.telling():
+            return [*starmap(Reading, rows), *device_readings(self._place.inside, names)]
 
     def learned_addresses(self) -> int | None:
         """See `Datapath.learned_addresses`."""

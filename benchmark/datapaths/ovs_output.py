@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 
@@ -86,6 +86,99 @@ def parse_pmd_stats(text: str, *, main_thread: bool = False) -> Iterator[Row]:
         elif source and (found := _STAT.match(line)):
             unit = "cycles" if found[1] in _CYCLES else "count"
             yield source, found[1].replace(" ", "_"), float(found[2]), unit
+
+
+_PERFORMANCE = re.compile(r"^\s+(?:- )?([A-Z][A-Za-z ]+|[a-z]+ iterations)(?: \((us)\))?:\s+(\d+)(?:\s|$)")
+_PERFORMANCE_METRICS = {
+    "Iterations": ("iterations", "count"),
+    "Used TSC cycles": ("used_cycles", "cycles"),
+    "idle iterations": ("idle_iterations", "count"),
+    "busy iterations": ("busy_iterations", "count"),
+    "sleep iterations": ("sleep_iterations", "count"),
+    "Sleep time": ("sleep_us", "us"),
+    "Upcalls": ("upcalls", "count"),
+    "Lost upcalls": ("lost_upcalls", "count"),
+    "Tx packets": ("tx_packets", "count"),
+    "Tx batches": ("tx_batches", "count"),
+}
+
+
+def parse_pmd_performance(text: str) -> Iterator[Row]:
+    """`ovs-appctl dpif-netdev/pmd-perf-show -nh`: what pmd-stats-show does not tell of a PMD, without averages."""
+    source = ""
+    for line in text.splitlines():
+        if found := _PMD.match(line):
+            source = f"pmd core {found[2]}"
+        elif source and (found := _PERFORMANCE.match(line)) and found[1] in _PERFORMANCE_METRICS:
+            metric, unit = _PERFORMANCE_METRICS[found[1]]
+            yield source, metric, float(found[3]), unit
+
+
+_COVERAGE = re.compile(r"^(\w+)\s.*\stotal: (\d+)$", re.MULTILINE)
+
+
+def parse_coverage(text: str) -> Iterator[Row]:
+    """`ovs-appctl coverage/show`: how often each place in the switch's source was passed that ever was."""
+    for name, total in _COVERAGE.findall(text):
+        yield "coverage", name, float(total), "count"
+
+
+_FLOWS = re.compile(r"^\s+flows\s+: \(current (\d+)\).*\(limit (\d+)\)", re.MULTILINE)
+
+
+def parse_upcalls(text: str) -> Iterator[Row]:
+    """`ovs-appctl upcall/show`: flows in the datapath, and how many the switch will keep there."""
+    if found := _FLOWS.search(text):
+        yield "datapath", "flows", float(found[1]), "state"
+        yield "datapath", "flow_limit", float(found[2]), "state"
+
+
+_OF_PORT = re.compile(r"^\s+port\s+(\w+): rx ")
+_CUSTOM = re.compile(r"\b([a-z]\w*)=(\d+)")
+_OF_QUEUE = re.compile(r"([rt]x)_q(\d+)_(?:good_)?(packets|bytes|guest_notifications)")
+_TROUBLE = re.compile(r"drop|err|miss|fail|discard|retr|nombuf|alloc")
+
+
+def parse_of_ports(text: str, names: Mapping[str, str]) -> Iterator[Row]:
+    """`ovs-ofctl -O OpenFlow14 dump-ports`: a port's causes of loss, and what each of its queues passed.
+
+    The device itself is asked; the column `statistics` of the database is up to 5 s old.
+
+    Args:
+        text: What was printed.
+        names: Number of a port -> its name.
+    """
+    port, custom = "", False
+    for line in text.splitlines():
+        if found := _OF_PORT.match(line):
+            port, custom = names.get(found[1], ""), False
+        custom = custom or "CUSTOM" in line
+        for name, value in _CUSTOM.findall(line) if port and custom else ():
+            if found := _OF_QUEUE.fullmatch(name):
+                unit = {"packets": "frames", "bytes": "bytes"}.get(found[3], "count")
+                yield f"port {port} queue {found[2]}", f"{found[1]}_{found[3]}", float(value), unit
+            elif _TROUBLE.search(name) and not re.match(r"[rt]x_q\d", name):
+                yield f"port {port}", name, float(value), "count" if "retr" in name else "frames"
+
+
+_VRING = re.compile(r"vring_(\d+)_size")
+
+
+def parse_vrings(text: str) -> Iterator[Row]:
+    """`ovs-vsctl --format=json --columns=name,status list Interface`: the rings of vhost-user ports.
+
+    An even ring is the one that the guest receives from (virtio 1.2 section 5.1.2): the switch sends there.
+    """
+    table = json.loads(text or '{"headings": [], "data": []}')
+    for row in table["data"]:
+        cells = dict(zip(table["headings"], row, strict=True))
+        name, told = cells["name"], dict(cells.get("status", ("map", ()))[1])
+        if "num_of_vrings" in told:
+            yield f"port {name}", "vrings", float(told["num_of_vrings"]), "state"
+        for key, size in told.items():
+            if found := _VRING.fullmatch(key):
+                queue, received = divmod(int(found[1]), 2)
+                yield f"port {name} queue {queue}", f"{'rx' if received else 'tx'}_vring_size", float(size), "state"
 
 
 _PORT = re.compile(r"^\s+port \d+: (\S+)(?: \((.*)\))?")

@@ -13,6 +13,9 @@ from nvbench.endpoint import LinkKind
 from nvbench.journal import Journal
 from nvbench.tables import Reading
 
+CLOCK_HZ = 2.5e9
+"""Of the simulated processor."""
+
 
 class SimulatedParameters(Parameters):
     """What the simulated device can do."""
@@ -32,10 +35,23 @@ class SimulatedParameters(Parameters):
     pause_probability: float = Field(default=0.0, ge=0, le=1, description="share of trials that the host disturbs")
 
 
+class SimulatedCount(Protocol):
+    """Frames taken in and missed at each of two ports, and the seconds of traffic that it was busy and idle."""
+
+    taken: list[int]
+    missed: list[int]
+    busy_s: float
+    idle_s: float
+
+
 class SimulatedDevice(Protocol):
     """The device itself; the simulated generator sends through it."""
 
     addresses: int
+
+    @property
+    def count(self) -> SimulatedCount:
+        """What it has counted since it came up."""
 
     def crash(self, seconds: float) -> None:
         """Forward nothing for so long."""
@@ -64,8 +80,19 @@ class Simulated:
         """See `Datapath.attach`."""
 
     def readings(self) -> Sequence[Reading]:
-        """See `Datapath.readings`."""
-        return ()
+        """See `Datapath.readings`: as a switch would count them that polls its two ports on a core of its own."""
+        count, found = self._device.count, []
+        for port, (taken, missed) in enumerate(zip(count.taken, count.missed, strict=True)):
+            told = {"rx_packets": taken, "rx_missed_errors": missed, "tx_packets": count.taken[1 - port]}
+            found += [Reading(f"port nvp{port}", name, float(value), "frames") for name, value in told.items()]
+        forwarded = float(sum(count.taken))
+        return [
+            *found,
+            Reading("pmd core 1", "packets_received", forwarded, "count"),
+            Reading("pmd core 1", "processing_cycles", round(count.busy_s * CLOCK_HZ), "cycles"),
+            Reading("pmd core 1", "idle_cycles", round(count.idle_s * CLOCK_HZ), "cycles"),
+            Reading("datapath", "lookups_hit", forwarded, "frames"),
+        ]
 
     def crashed(self) -> str:
         """See `Datapath.crashed`."""

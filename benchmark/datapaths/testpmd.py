@@ -145,7 +145,7 @@ class Testpmd:
         return [
             *("stdbuf", "-oL", PROGRAM),  # its lines as they come, though nobody has a terminal
             f"--lcores={','.join(cores)}",
-            *("--in-memory", "--no-telemetry", "--single-file-segments"),
+            *("--in-memory", "--single-file-segments"),
             *("--file-prefix", place.file_prefix, "--socket-mem", str(place.memory_mb)),
             *self._devices(),
             "--",
@@ -198,8 +198,15 @@ class Testpmd:
     # -- while it runs -----------------------------------------------------------------------------------------
 
     def readings(self) -> Sequence[Reading]:
-        """See `Datapath.readings`: it tells its counters when it ends, and not before."""
+        """See `Datapath.readings`: it tells its own when it ends, and not before; its ports' are had by `telemetry`."""
         return ()
+
+    @property
+    def telemetry(self) -> tuple[str, dict[int, str]]:
+        """Its telemetry socket, and its ports there: DPDK's number -> nvp0, nvp1 and on, in the order of the links."""
+        numbers = (number for pair in self._port_pairs() for number in pair)
+        names = {number: f"nvp{index}" for index, number in enumerate(numbers)}
+        return f"/run/dpdk/{self._place.file_prefix}/dpdk_telemetry.v2", names
 
     def crashed(self) -> str:
         """See `Datapath.crashed`."""

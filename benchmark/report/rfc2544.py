@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -96,7 +97,7 @@ def rfc2544_report(results: Results) -> list[Part]:
 
 
 def _whole(value: float | None) -> str:
-    return NOTHING if value is None else f"{value:,.0f}"
+    return NOTHING if value is None or not math.isfinite(value) else f"{value:,.0f}"
 
 
 def _line_l2(row: Row) -> str:

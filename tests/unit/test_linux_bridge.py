@@ -248,7 +248,9 @@ def test_counters_of_drivers_and_queueing_disciplines():
     assert Reading("driver nv0", "rx_queue_0_drops", 0.0, "count") in found
     assert not [each for each in found if each.metric == "peer_ifindex"]
     text = recorded("iproute2-6.1/qdisc-show.json")
-    assert list(qdisc_readings(text, ("nv1",))) == [Reading("qdisc nv1", "drops", 0.0, "frames")]
+    drops, *others = qdisc_readings(text, ("nv1",))
+    assert drops == Reading("qdisc nv1", "drops", 0.0, "frames")
+    assert [each.metric for each in others] == ["overlimits", "requeues", "qlen", "backlog"]
     assert root_qdisc(text) == ("noqueue", False)
     assert root_qdisc('[{"kind":"pfifo","handle":"8028:","root":true}]') == ("pfifo", True)
 

@@ -4,14 +4,19 @@ from pathlib import Path
 
 from nvbench.datapaths.ovs_output import (
     MacTable,
+    parse_coverage,
     parse_interfaces,
     parse_lookups,
     parse_mac_table,
+    parse_of_ports,
+    parse_pmd_performance,
     parse_pmd_rxqs,
     parse_pmd_stats,
     parse_port_configurations,
     parse_port_stats,
     parse_qos,
+    parse_upcalls,
+    parse_vrings,
 )
 
 RECORDED = Path(__file__).parents[1] / "recorded" / "ovs-3.1.0"
@@ -83,3 +88,59 @@ def test_how_many_addresses_are_known_now_not_since_the_start():
 def test_the_qos_in_force():
     assert parse_qos((RECORDED / "qos-show.txt").read_text()) == {"cir": "12500000", "cbs": "65536"}
     assert parse_qos((RECORDED / "qos-show-none.txt").read_text()) == {}
+
+
+def test_iterations_of_a_pmd_and_its_batches_as_numbers():
+    rows = list(parse_pmd_performance((RECORDED / "pmd-perf-show.txt").read_text()))
+    assert {source for source, _, _, _ in rows} == {"pmd core 1"}
+    assert {metric: (value, unit) for _, metric, value, unit in rows} == {
+        "iterations": (6_369_223, "count"),
+        "used_cycles": (6_462_296_572, "cycles"),
+        "idle_iterations": (6_012_222, "count"),
+        "busy_iterations": (357_001, "count"),
+        "sleep_iterations": (0, "count"),
+        "sleep_us": (0, "us"),
+        "upcalls": (3, "count"),
+        "lost_upcalls": (0, "count"),
+        "tx_packets": (410_006, "count"),
+        "tx_batches": (371_232, "count"),
+    }
+
+
+def test_totals_of_coverage():
+    rows = {metric: value for _, metric, value, _ in parse_coverage((RECORDED / "coverage-show.txt").read_text())}
+    assert rows["netdev_sent"] == 177_825
+    assert rows["bridge_reconfigure"] == 4
+    assert len(rows) == 46
+
+
+def test_flows_of_the_datapath_and_their_limit():
+    rows = list(parse_upcalls((RECORDED / "upcall-show.txt").read_text()))
+    assert rows == [("datapath", "flows", 3.0, "state"), ("datapath", "flow_limit", 10_000.0, "state")]
+
+
+def test_why_a_port_lost_frames_and_what_its_queues_passed():
+    text = (RECORDED / "dump-ports.txt").read_text()
+    rows = {(source, metric): value for source, metric, value, _ in parse_of_ports(text, {"1": "nvp0", "2": "nvp1"})}
+    causes = {metric for source, metric in rows if source == "port nvp1"}
+    assert causes == {
+        "ovs_rx_qos_drops",
+        "ovs_tx_failure_drops",
+        "ovs_tx_invalid_hwol_drops",
+        "ovs_tx_mtu_exceeded_drops",
+        "ovs_tx_qos_drops",
+        "ovs_tx_retries",
+    }
+    passed = [rows[f"port nvp0 queue {queue}", "rx_packets"] for queue in (0, 1)]
+    assert sum(passed) == 220_273  # as the line of the port itself has it
+    assert rows["port nvp0 queue 1", "tx_guest_notifications"] == 0
+    assert not [source for source, _ in rows if "LOCAL" in source]
+
+
+def test_rings_of_vhost_user_ports():
+    rows = list(parse_vrings((RECORDED / "list-interface-status.json").read_text()))
+    told = {(source, metric): value for source, metric, value, _ in rows}
+    assert told["port nvp0", "vrings"] == 4
+    assert told["port nvp1 queue 1", "tx_vring_size"] == told["port nvp1 queue 0", "rx_vring_size"] == 4096
+    assert not [source for source, _ in told if "nvbr0" in source]
+    assert list(parse_vrings("")) == []

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from nvbench.datapaths import ovs_dpdk
+from nvbench.datapaths import ovs_control, ovs_dpdk
 from nvbench.datapaths.base import Place
 from nvbench.datapaths.ovs_dpdk import OvsDpdk
 from nvbench.datapaths.ovs_kernel import OvsKernel
 from nvbench.datapaths.ovs_options import OvsDpdkParameters, OvsKernelParameters
 from nvbench.endpoint import Link, LinkKind
-from nvbench.errors import DatapathError, NotReadyError
+from nvbench.errors import CommandError, DatapathError, NotReadyError
 from nvbench.hosts import Completed
 
 FOLDER = "/run/nvbench/t"
@@ -61,9 +64,21 @@ class ScriptedHost:
 
     def run(self, argv: Sequence[str], *, timeout_s=30.0, stdin="", check=True) -> Completed:
         self.ran.append([*argv, *([stdin] if stdin else [])])
+        if argv[0] == "find" and "-printf" in argv:
+            return Completed(tuple(argv), 0, self.each(argv), "", 0.0)
         answer = next((self.script[word] for word in argv if word in self.script), "")
         done = Completed(tuple(argv), 1 if answer.startswith("!") else 0, answer, answer[1:], 0.0)
         return done.checked(self.name) if check else done
+
+    def each(self, argv: Sequence[str]) -> str:
+        """What find(1) and the commands that it starts print, one after the other."""
+        text, words = "", list(argv)
+        while "-printf" in words:
+            text += words[words.index("-printf") + 1]
+            begin, end = words.index("-exec") + 1, words.index(";")
+            text += self.run(words[begin:end]).stdout
+            words = words[end + 1 :]
+        return text
 
     def read(self, path: str) -> str | None:
         return self.files.get(path)
@@ -353,3 +368,55 @@ def test_a_module_that_was_not_loaded_goes_again(loaded):
 def test_the_kernels_datapath_wants_a_namespace_of_its_own():
     with pytest.raises(NotReadyError, match="network namespace"):
         kernel(ScriptedHost(), namespace="").up(Pages())
+
+
+def test_a_control_socket_is_asked_one_thing_after_the_other(tmp_path):
+    path = str(tmp_path / "ctl")
+    with socket.create_server(path, family=socket.AF_UNIX) as server:
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                for result in ("46 events\n", None):
+                    asked.append(json.loads(connection.recv(4096)))
+                    answer = json.dumps({"id": 0, "result": result, "error": None if result else "no such command"})
+                    connection.sendall(answer[:9].encode())
+                    time.sleep(0.01)  # an answer may come in pieces
+                    connection.sendall(answer[9:].encode())
+                connection.recv(4096)
+
+        asked: list[dict[str, Any]] = []
+        thread = threading.Thread(target=serve)
+        thread.start()
+        assert ovs_control.ask(path, [["coverage/show"], ["dpctl/show", "-s"]]) == ["46 events\n", ""]
+        thread.join()
+        assert [(each["method"], each["params"]) for each in asked] == [("coverage/show", []), ("dpctl/show", ["-s"])]
+
+
+def test_a_control_socket_that_closes_is_a_switch_that_has_gone(tmp_path):
+    path = str(tmp_path / "ctl")
+    with pytest.raises(CommandError, match="no answer"):
+        ovs_control.ask(path, [["version"]])
+    with socket.create_server(path, family=socket.AF_UNIX) as server:
+
+        def hang_up() -> None:
+            server.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(CommandError, match="no answer"):
+            ovs_control.ask(path, [["version"]])
+        thread.join()
+
+
+def test_a_switch_elsewhere_is_asked_in_one_round_trip():
+    host = ScriptedHost(**{"coverage/show": "netdev_sent 0/sec 0/sec 0/sec   total: 7\n"})
+    ovs = switch(host)
+    ovs.up(Pages())
+    ovs.attach()
+    ovs.readings()
+    before = len(host.ran)
+    counted = {(each.source, each.metric): each.value for each in ovs.readings()}
+    assert counted["coverage", "netdev_sent"] == 7
+    trips = [argv[0].rpartition("/")[2] for argv in host.ran[before:] if "ovs-appctl" not in argv[0]]
+    assert trips == ["ovs-ofctl", "find"]

@@ -86,10 +86,10 @@ def test_a_merge_without_space_leaves_the_parts(tmp_path: Path, monkeypatch: pyt
     for _ in range(3):
         run.append_trial(ROW)
 
-    def no_space(self: object, tables: object, first: int, last: int) -> None:
+    def no_space(*_args: object) -> None:
         raise StoreError("the disk is full")
 
-    monkeypatch.setattr(type(run._tables["trials"]), "_write", no_space)
+    monkeypatch.setattr("nvbench.parts.write_part", no_space)
     run.finish()
     assert open_results(run.path).trials().num_rows == 3
     assert open_results(run.path).runs[0].state == "finished"
