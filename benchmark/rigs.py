@@ -199,7 +199,7 @@ def _recorder(bench: Bench, rising: Rising, guests: tuple[Guest, ...], prefix: s
     around: list[Collector] = [around for around, _ in machines]
     if isinstance(rising.datapath, Testpmd) and testbed.switch_host.local:
         around.append(DpdkTelemetry(*rising.datapath.telemetry))
-    return Recorder((*around, rising.datapath, *insides), [during for _, during in machines])
+    return Recorder((*around, rising.datapath), [during for _, during in machines], insides)
 
 
 @contextmanager

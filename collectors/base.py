@@ -13,7 +13,7 @@ from nvbench.errors import NvbenchError
 from nvbench.tables import Reading, Sample
 
 LONG_S = 1.0
-"""Trials at least so long are looked at while they run."""
+"""Trials at least so long are looked at while they run; shorter ones narrow a search."""
 
 PERIOD_S = 0.5
 MOST_LOOKS = 20
@@ -43,11 +43,18 @@ class Recorder:
     Args:
         around: Who looks just before and just after each trial, who has to be nearest to it first.
         during: Who looks during trials, too; has to be cheap.
+        slow: Who looks just before and just after long trials only, in which it loses little time: guests.
     """
 
-    def __init__(self, around: Sequence[Collector] = (), during: Sequence[Collector] = ()) -> None:
+    def __init__(
+        self,
+        around: Sequence[Collector] = (),
+        during: Sequence[Collector] = (),
+        slow: Sequence[Collector] = (),
+    ) -> None:
         self.around = tuple(around)
         self.during = tuple(during)
+        self.slow = tuple(slow)
         self.cpu_s = 0.0
         self.around_s = 0.0
         self.looks = 0
@@ -70,6 +77,8 @@ class Recording:
         self.fault: NvbenchError | None = None
         self._recorder = recorder
         self._duration_s = duration_s
+        self._long = duration_s >= LONG_S
+        self._who = (*recorder.around, *(recorder.slow if self._long else ()))
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look_now_and_then, name="collectors", daemon=True)
         self._before: list[Sample] = []
@@ -77,10 +86,10 @@ class Recording:
 
     def __enter__(self) -> Recording:
         recorder, around_s = self._recorder, self._recorder.around_s
-        self._before = self._around(reversed(recorder.around))
+        self._before = self._around(reversed(self._who))
         if recorder.during:
             self._before += self._own_cost(around_s)
-        if self._duration_s >= LONG_S and recorder.during:
+        if self._long and recorder.during:
             self._thread.start()
         return self
 
@@ -91,20 +100,21 @@ class Recording:
         if kind is not None and not issubclass(kind, Exception):
             return  # somebody wants to get out
         recorder = self._recorder
-        after = self._around(recorder.around)
+        after = self._around(self._who)
         if recorder.during:
             after += self._own_cost(recorder.around_s)
         self.samples = completed(self._before, self._meanwhile, after)
 
     def _around(self, collectors: Iterable[Collector]) -> list[Sample]:
-        began = time.monotonic()
-        try:
-            return _look(collectors)
-        except NvbenchError as error:
-            self.fault = error
-            return []
-        finally:
-            self._recorder.around_s += time.monotonic() - began
+        """What all tell who can be asked."""
+        began, found = time.monotonic(), []
+        for collector in collectors:
+            try:
+                found += _look([collector])
+            except NvbenchError as error:
+                self.fault = self.fault or error
+        self._recorder.around_s += time.monotonic() - began
+        return found
 
     def _look_now_and_then(self) -> None:
         pause_s = period_s = max(PERIOD_S, self._duration_s / MOST_LOOKS)

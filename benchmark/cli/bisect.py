@@ -6,17 +6,16 @@ that is no verdict on the build therefore ends at 128 and above, also what other
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nvbench.cli.measuring import measured, stop_by_signals
 from nvbench.cli.plan import Request, planned
 from nvbench.errors import NvbenchError, RunBrokeError, StoreError, UsageError
 
@@ -123,8 +122,7 @@ def command(  # noqa: PLR0913 - one a command-line option
     _say(str(way))
     if build and not _built(build):
         return SKIP
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    stop_by_signals()
     asked = _Asked(Request(profile, testbed, overrides, quick), alpha, max_repeats, results / FOLDER)
     _check_like(planned(asked.request), ends)
     try:
@@ -186,38 +184,13 @@ def _judged(asked: _Asked, way: Line) -> Judgement:
     places = []
     for repeat in range(asked.repeats):
         request = replace(asked.request, overrides=(*asked.request.overrides, f"seed={seed + repeat}"))
-        path = _measured(planned(request), asked.results)
+        path = measured(planned(request), asked.results, request.overrides)
         places.append(way.place(open_results(path)))
         judgement = judge(places, asked.alpha, asked.repeats)
         _say(f"repeat {repeat + 1}, run {path.name}: {judgement}")
         if judgement.answer is not Answer.UNDECIDED:
             break
     return judgement
-
-
-def _measured(plan: Plan, results: Path) -> Path:
-    from nvbench.bench import bench  # noqa: PLC0415 - heavy
-    from nvbench.cli.progress import Progress  # noqa: PLC0415
-    from nvbench.session import Session  # noqa: PLC0415
-    from nvbench.store import RunHeader, RunWriter  # noqa: PLC0415
-
-    header = RunHeader(
-        profile_name=plan.profile.name,
-        testbed_name=plan.testbed.name,
-        profile=plan.profile.resolved(),
-        testbed=plan.testbed.resolved(),
-        seed=plan.profile.seed,
-        quick=plan.profile.quick,
-        simulated=plan.simulated,
-    )
-    with bench(plan.testbed) as held, RunWriter.create(results, header) as store, Progress(plan) as progress:
-        Session(plan, held, store, progress).run()
-    return store.path
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Be stopped by a signal as by Ctrl-C: everything goes down in order."""
-    raise KeyboardInterrupt
 
 
 def _say(text: str) -> None:

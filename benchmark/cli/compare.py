@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nvbench.errors import UsageError
+from nvbench.cli.output import write
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -79,7 +79,7 @@ def _told(comparison: Comparison, asked: dict[str, Any]) -> None:
         "junit": files.as_junit,
     }
     if form in plain:
-        _write(plain[form](comparison), output)
+        write(plain[form](comparison), output)
         return
     parts = _parts(comparison, asked)
     if form == "text":
@@ -87,11 +87,11 @@ def _told(comparison: Comparison, asked: dict[str, Any]) -> None:
     elif form == "markdown":
         from nvbench.report.document import as_markdown  # noqa: PLC0415
 
-        _write(as_markdown(parts), output)
+        write(as_markdown(parts), output)
     else:
         from nvbench.report.html import as_html  # noqa: PLC0415
 
-        _write(as_html(parts, "nvbench compare"), output)
+        write(as_html(parts, "nvbench compare"), output)
 
 
 def _parts(comparison: Comparison, asked: dict[str, Any]) -> list[Part]:
@@ -106,7 +106,7 @@ def _write_text(parts: Sequence[Part], output: Path | None) -> None:
     from nvbench.report.text import print_text, rendered, text_width  # noqa: PLC0415
 
     if output:
-        _write(rendered(as_text(parts)), output)
+        write(rendered(as_text(parts)), output)
         return
     made = as_text(parts, text_width())
     for text in _texts(made.renderables):
@@ -125,16 +125,6 @@ def _texts(renderables: Sequence[RenderableType]) -> Iterator[Any]:
             yield each
         elif isinstance(each, Table):
             yield from (cell for column in each.columns for cell in column.cells if isinstance(cell, Text))
-
-
-def _write(text: str, output: Path | None) -> None:
-    if output is None:
-        click.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text)
-    except OSError as error:
-        raise UsageError(f"cannot be written: {error.strerror}", place=str(output)) from None
 
 
 def _status(comparison: Comparison, fail_on: str | None, *, strict: bool) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nvbench.cli.output import write
 from nvbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def command(runs: tuple[str, ...], form: str | None, output: Path | None, plot: 
 
         print_text(as_text(brief(opened), text_width()))
     else:
-        _write(_made(opened, form), output)
+        write(_made(opened, form), output)
 
 
 def _form_of(output: Path | None) -> str:
@@ -93,15 +94,3 @@ def _made(results: Results, form: str) -> str:
     from nvbench.report.text import rendered  # noqa: PLC0415
 
     return as_markdown(brief(results)) if form == "markdown" else rendered(as_text(brief(results)))
-
-
-def _write(text: str, output: Path | None) -> None:
-    """To a file, or to standard output; what no file can hold is replaced."""
-    data = text.encode(errors="replace")
-    if output is None:
-        click.echo(data, nl=False)
-        return
-    try:
-        output.write_bytes(data)
-    except OSError as error:
-        raise UsageError(f"cannot be written: {error.strerror}", place=str(output)) from None

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import signal
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
+from nvbench.cli.measuring import header, measured, stop_by_signals
 from nvbench.cli.plan import BLOCKS_HELP, VERSUS_HELP, Request, planned, planned_versus
 
 if TYPE_CHECKING:
+    from nvbench.cli.measuring import Known
     from nvbench.cli.progress import Progress
     from nvbench.generators.base import Live
     from nvbench.plan import Plan
-    from nvbench.store import RunHeader
     from nvbench.tables import ResultRow
     from nvbench.trial import Trial
     from nvbench.versus import Turn, Versus
-
-    Known = dict[str, dict[float, float]]
-    """Throughputs of an earlier run."""
 
 
 @click.command("run")
@@ -57,8 +53,7 @@ def command(  # noqa: PLR0913 - one a command-line option
     request = Request(profile, testbed, overrides, quick, versus, blocks)
     both = planned_versus(request)
     known = throughputs(open_results(resolve_run(results, prior))) if prior else {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+    stop_by_signals()
     if both:
         _run_both(both, results, overrides, known, label)
     else:
@@ -67,24 +62,13 @@ def command(  # noqa: PLR0913 - one a command-line option
 
 def _run_one(plan: Plan, results: Path, overrides: tuple[str, ...], known: Known, label: str) -> None:
     """Measure a plan, and print what was found."""
-    from nvbench.bench import bench  # noqa: PLC0415 - heavy
-    from nvbench.cli.progress import Progress  # noqa: PLC0415
-    from nvbench.reading import open_results  # noqa: PLC0415
+    from nvbench.reading import open_results  # noqa: PLC0415 - heavy
     from nvbench.report.after import after_results  # noqa: PLC0415
     from nvbench.report.text import print_text, results_table, text_width  # noqa: PLC0415
-    from nvbench.session import Session  # noqa: PLC0415
-    from nvbench.store import RunWriter  # noqa: PLC0415
 
-    with (
-        bench(plan.testbed) as held,
-        RunWriter.create(results, _header(plan, overrides, label, plan.expected_s)) as store,
-        Progress(plan) as progress,
-    ):
-        progress.stage(held.placement.describe())
-        Session(plan, held, store, progress, known).run()
-    measured = open_results(store.path)
-    print_text(results_table(measured, text_width()))
-    for told in after_results(measured):
+    found = open_results(measured(plan, results, overrides, known, label))
+    print_text(results_table(found, text_width()))
+    for told in after_results(found):
         print_text(told)
 
 
@@ -105,8 +89,8 @@ def _run_both(versus: Versus, results: Path, overrides: tuple[str, ...], known: 
         for side in Side:
             asked = overrides if side is base else (*overrides, *versus.change.of_profile)
             named = label and f"{label} {side}"
-            header = _header(versus.plan(side), asked, named, versus.expected_s)
-            stores[side] = stack.enter_context(RunWriter.create(results, replace(header, versus=told[side])))
+            heading = header(versus.plan(side), asked, named, versus.expected_s)
+            stores[side] = stack.enter_context(RunWriter.create(results, replace(heading, versus=told[side])))
         for side, partner in ((base, new), (new, base)):
             told[side]["partner"] = stores[partner].run_id
             stores[side].note_commands()  # writes the header anew: neither knew the other's name when it was made
@@ -169,26 +153,3 @@ def _print_comparison(base: Path, new: Path) -> None:
         click.echo(f"nvbench: {error}", err=True)
         return
     print_text(as_text(comparison_parts(comparison), text_width()))
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Be stopped by a signal as by Ctrl-C: everything goes down in order."""
-    raise KeyboardInterrupt
-
-
-def _header(plan: Plan, overrides: tuple[str, ...], label: str, expected_s: float) -> RunHeader:
-    from nvbench.store import RunHeader  # noqa: PLC0415
-
-    return RunHeader(
-        profile_name=plan.profile.name,
-        testbed_name=plan.testbed.name,
-        profile=plan.profile.resolved(),
-        testbed=plan.testbed.resolved(),
-        seed=plan.profile.seed,
-        quick=plan.profile.quick,
-        simulated=plan.simulated,
-        overrides=dict(override.split("=", 1) for override in overrides),
-        label=label,
-        planned_cases=len(plan.cases),
-        expected_s=expected_s,
-    )

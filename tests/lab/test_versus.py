@@ -17,7 +17,7 @@ from tests.lab.test_run import NVBENCH
 
 pytestmark = pytest.mark.usefixtures("as_found")
 
-POLICED = 1_000_000
+POLICED = 500_000
 """Bytes a second, of frames without FCS and Ethernet header."""
 
 ASKED = {
@@ -27,7 +27,7 @@ ASKED = {
     "tests.throughput": "null",
     "tests.latency": "null",
     "tests.mrr.repeats": 1,
-    "tests.mrr.duration_s": 0.5,
+    "tests.mrr.duration_s": 1.0,
     "repeat_invalid": 25,
     "datapath.egress_policer_bytes_per_s": POLICED,
 }

@@ -189,7 +189,7 @@ Udp: 8 0 40 9 39
 def test_a_guests_own_counters_bear_its_name():
     host = Host(
         {"/proc/stat": "cpu0 100 0 0 0 0 0 0 0\n", DEVICES: NET_DEV, SOCKETS: SNMP},
-        ethtool="NIC statistics:\n     rx_queue_0_packets: 100\n     rx_queue_0_drops: 7\n",
+        xargs="NIC statistics:\n     rx_queue_0_packets: 100\n     rx_queue_0_drops: 7\n",
     )
     told = values(Inside("vm1", host, ["eth1"], own_cores=True).readings())
     assert told["guest vm1 cpu core 0", "user_s"] == 1.0
@@ -198,7 +198,10 @@ def test_a_guests_own_counters_bear_its_name():
     assert told["guest vm1 driver eth1", "rx_queue_0_drops"] == 7
     assert told["guest vm1 sockets", "udp_receive_buffer_errors"] == 39
     assert len(host.ran) == 2
-    shared = Inside("vm1", host, ["eth1"], own_cores=False).readings()
+    shared = Inside("vm1", host, ["eth1", "eth2"], own_cores=False).readings()
+    assert not [
+        each for each in shared if "driver" in each.source
+    ]  # one has told nothing: whose the rest is, nobody knows
     assert not [each for each in shared if "cpu core" in each.source]
 
 
@@ -279,6 +282,17 @@ def test_who_answers_slowly_is_asked_seldom(monkeypatch):
     with Recorder((), (slow,)).recording(10.0):
         time.sleep(0.6)
     assert slow.looks == 1
+
+
+def test_who_is_slow_looks_around_long_trials_alone():
+    guest = Counter(takes_s=0.01)
+    recorder = Recorder(slow=(guest,))
+    with recorder.recording(base.LONG_S / 2) as recording:
+        pass
+    assert recording.samples == []
+    with recorder.recording(base.LONG_S) as recording:
+        pass
+    assert [each.value for each in recording.samples] == [1, 2]
 
 
 def test_a_long_trial_has_no_more_looks_than_a_short_one():
