@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, cast
 
 from nvbench.bench import Bench, reach
 from nvbench.datapaths import Datapath
@@ -29,7 +28,7 @@ from nvbench.plan import Case, Plan, Setup, setup_key
 from nvbench.rigs import Rig, StreamRig, frame_rig, stream_rig
 from nvbench.store import RunState, RunWriter
 from nvbench.streaming import Streaming, subject
-from nvbench.tables import ResultRow, StreamRow
+from nvbench.tables import ResultRow
 from nvbench.testbed import Testbed
 from nvbench.versus import Side, Turn, Versus
 
@@ -44,25 +43,6 @@ BROKE = "broke: "
 DITHER = 0.02
 """Where a case is measured again, its search begins at the first answer give or take this: beginning at the very same
 load every time, it could err by the same step every time, and what is no difference would look like a steady one."""
-
-
-@dataclass(frozen=True)
-class Stamping:
-    """A run's writer, as a block uses it: results and streams are stamped with the block, all else is the writer's."""
-
-    store: RunWriter
-    block: int
-
-    def append_result(self, row: ResultRow) -> None:
-        """See `RunWriter.append_result`."""
-        self.store.append_result(replace(row, block=self.block))
-
-    def append_stream(self, row: StreamRow) -> None:
-        """See `RunWriter.append_stream`."""
-        self.store.append_stream(replace(row, block=self.block))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.store, name)
 
 
 @dataclass
@@ -88,7 +68,6 @@ class Session:
     _broken: set[str] = field(default_factory=set, init=False)
     _versions: dict[str, list[str]] = field(default_factory=dict, init=False)
     _wires: Mapping[tuple[object, ...], Wire] = field(default_factory=dict, init=False)
-    _block: int = field(default=0, init=False)
     _seed: int = field(default=0, init=False)
 
     def run(self) -> None:
@@ -131,7 +110,7 @@ class Session:
         Returns:
             Whether this bench can have it.
         """
-        self._block = block
+        self.store.block = block
         self._seed = self.plan.profile.seed if seed is None else seed
         self.observer.stage(f"bringing up {_described(setup)}")
         return self._run_streams(setup) if setup.streams else self._run_frames(setup)
@@ -173,8 +152,7 @@ class Session:
 
     def _run_streams(self, setup: Setup) -> bool:
         """The cases of a set-up; those that the fault of a rig does not concern go on on another."""
-        store = cast("RunWriter", Stamping(self.store, self._block))
-        streaming, possible = Streaming(setup.cases, store, self.observer.stage, self._seed), True
+        streaming, possible = Streaming(setup.cases, self.store, self.observer.stage, self._seed), True
         while not streaming.done:
             up = False
             try:
@@ -194,7 +172,7 @@ class Session:
         return possible
 
     def _keep(self, row: ResultRow) -> None:
-        Stamping(self.store, self._block).append_result(row)
+        self.store.append_result(row)
         self.observer.result(row)
         if row.verdict.startswith(BROKE):
             self._broken.add(row.subject.case_id)

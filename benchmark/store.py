@@ -110,10 +110,15 @@ class RunWriter:
     """Writes one run. As a context manager it ends the run: finished, interrupted or broke.
 
     For one thread. A lock on the run's folder tells readers a run that goes on from a killed one.
+
+    Attributes:
+        path: The run's folder.
+        block: What results and streams are stamped with from now on; see `ResultRow`.
     """
 
     def __init__(self, path: Path, record: dict[str, Any]) -> None:
         self.path = path
+        self.block = 0
         self._record = record
         self._cases: set[str] = set()
         self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -169,12 +174,12 @@ class RunWriter:
     def append_stream(self, row: StreamRow) -> str:
         """Make a run of a stream tool durable; the name that it is given."""
         trial_id = f"s{self._tables['streams'].appends + 1:05d}"
-        self._append("streams", replace(row, run_id=self.run_id, trial_id=trial_id))
+        self._append("streams", replace(row, run_id=self.run_id, trial_id=trial_id, block=self.block))
         return trial_id
 
     def append_result(self, row: ResultRow) -> None:
         """Make a result durable."""
-        self._append("results", replace(row, run_id=self.run_id))
+        self._append("results", replace(row, run_id=self.run_id, block=self.block))
         if row.subject.case_id not in self._cases:  # so that a list of runs needs to open none of their tables
             self._cases.add(row.subject.case_id)
             self._note("cases", len(self._cases))
@@ -191,6 +196,10 @@ class RunWriter:
         """Keep a warning with the run, once."""
         if text not in self._record["warnings"]:
             self._note("warnings", [*self._record["warnings"], text])
+
+    def note_partner(self, name: str) -> None:
+        """Keep the name of the run that this one is made in turn with."""
+        self._note("versus", {**self._record["versus"], "partner": name})
 
     def note_commands(self, *commands: Sequence[str]) -> None:
         """Keep commands that were run on the bench, each as its argv."""

@@ -185,9 +185,9 @@ class Versus:
             found |= dict.fromkeys(name for name in one | other if one.get(name) != other.get(name))
         return tuple(found)
 
-    def header(self, side: Side, partner: str) -> dict[str, str]:
-        """What the run of a side says of the other, whose name is `partner`."""
-        return {"side": side, "partner": partner, "change": str(self.change), "keys": ",".join(self.keys)}
+    def header(self, side: Side) -> dict[str, str]:
+        """What the run of a side says of the other; that one's name is not known before both have begun."""
+        return {"side": side, "change": str(self.change), "keys": ",".join(self.keys)}
 
     @property
     def bring_ups(self) -> int:

@@ -84,16 +84,14 @@ def _run_both(versus: Versus, results: Path, overrides: tuple[str, ...], known: 
     with ExitStack() as stack:
         held = stack.enter_context(bench(versus.base.testbed))
         benches = {side: stack.enter_context(arranged(held, versus.plan(side).testbed)) for side in Side}
-        told = {side: versus.header(side, "") for side in Side}
         stores = {}
         for side in Side:
             asked = overrides if side is base else (*overrides, *versus.change.of_profile)
             named = label and f"{label} {side}"
             heading = header(versus.plan(side), asked, named, versus.expected_s)
-            stores[side] = stack.enter_context(RunWriter.create(results, replace(heading, versus=told[side])))
+            stores[side] = stack.enter_context(RunWriter.create(results, replace(heading, versus=versus.header(side))))
         for side, partner in ((base, new), (new, base)):
-            told[side]["partner"] = stores[partner].run_id
-            stores[side].note_commands()  # writes the header anew: neither knew the other's name when it was made
+            stores[side].note_partner(stores[partner].run_id)
         names = [stores[side].run_id for side in Side]
         click.echo(f"{' and '.join(names)}; compare them with: nvbench compare {' '.join(names)}", err=True)
         progress = stack.enter_context(Progress(versus.whole()))

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from pyarrow import dataset, parquet
 
 import nvbench
-from nvbench import parts
+from nvbench import parts, reading
 from nvbench.cli import group
 from nvbench.errors import StoreError, UsageError
 from nvbench.parts import live_parts
@@ -69,6 +69,16 @@ def test_the_answer_is_what_the_table_says(results: Results) -> None:
     assert asked.to_pylist() == results.results().to_pylist()
     assert str(asked.schema.field("finished_at").type) == "timestamp[us, tz=UTC]"
     assert results.to_pandas(asked)["rate_pps"].sum() == 15e6
+
+
+def test_a_table_of_many_parts_is_the_same_as_one_of_few(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = ("trials", "results", "streams", "samples")
+    few = [results.table(name) for name in tables]
+    one_column = results.results(["block"])
+    monkeypatch.setattr(reading, "MANY_PARTS", 2)
+    assert [results.table(name) for name in tables] == few
+    assert [table.schema for table in map(results.table, tables)] == [table.schema for table in few]
+    assert results.results(["block"]) == one_column
 
 
 def test_columns_that_an_older_nvbench_did_not_write_are_null(root: Path, results: Results) -> None:
