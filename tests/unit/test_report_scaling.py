@@ -250,5 +250,6 @@ def test_show_ends_with_what_the_sweep_was_for(written) -> None:
     assert "where packets found their action" not in outcome.output
 
 
-def test_a_run_without_a_sweep_has_nothing_more_to_say(written) -> None:
-    assert list(after_results(written(lambda run: run.result(queued(1), 1.0, None)))) == []
+def test_a_run_without_a_sweep_has_its_picture_and_nothing_more_to_say(written) -> None:
+    [picture] = after_results(written(lambda run: run.result(queued(1), 1.0, None)))
+    assert "throughput on the wire" in rendered(picture)
