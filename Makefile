@@ -27,6 +27,7 @@ perf: $(VENV)/tools
 	$(BIN)/python tests/perf/search.py
 	$(BIN)/python tests/perf/generator.py
 	$(BIN)/python tests/perf/paths.py
+	$(BIN)/python tests/perf/scale.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .*_cache
