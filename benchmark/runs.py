@@ -54,6 +54,8 @@ class Run:
         try:
             record = json.loads(file.read_bytes())
             version = int(record["schema_version"])
+            for moment in ("started_at", "finished_at"):  # edited by hand, perhaps
+                datetime.fromisoformat(record.get(moment) or "1970-01-01")
         except (FileNotFoundError, NotADirectoryError):
             what = f"no run here: it has no {RUN_FILE}" if path.is_dir() else "no such folder"
             raise UsageError(what, place=str(path), remedy="`nvbench list` shows the runs") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from typing import Any
@@ -63,6 +64,9 @@ def main(argv: list[str] | None = None) -> None:
     Exit codes: 0 done, 1 a gate that was asked for failed, 2 usage or profile, 3 testbed not ready, 4 the run broke,
     130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows no such sign shows another, and breaks nothing
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         status: Any = group.main(argv, prog_name="nvbench", standalone_mode=False)
     except click.exceptions.Abort:

@@ -193,3 +193,14 @@ def test_what_runs_made_in_turn_know_of_each_other(tmp_path: Path) -> None:
     path = RunWriter.create(tmp_path, RunHeader("p", "t", versus=told)).path
     assert Run.open(path).versus == told
     assert Run(path, {}).versus == {}
+
+
+def test_a_time_that_was_edited_by_hand_makes_a_run_unreadable_and_no_more(tmp_path):
+    for name in ("good", "bad"):
+        RunWriter.create(tmp_path, RunHeader(name, "local")).finish()
+    (bad,) = tmp_path.glob("*-bad")
+    record = json.loads((bad / "run.json").read_text())
+    (bad / "run.json").write_text(json.dumps(record | {"started_at": "yesterday"}))
+    assert sorted(run.state for run in find_runs(tmp_path)) == ["finished", "unreadable"]
+    with pytest.raises(StoreError, match="cannot be read: Invalid isoformat string: 'yesterday'"):
+        Run.open(bad)
