@@ -47,6 +47,10 @@ class CommandError(RunBrokeError):
     """A command on a host failed or ran out of time."""
 
 
+class LostConnectionError(CommandError):
+    """The connection to a host broke; what ran there may have gone with it. The next command connects anew."""
+
+
 class GeneratorError(RunBrokeError):
     """A generator died, hung, or answered something that is not its protocol."""
 

@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from nvbench.errors import CommandError
 
@@ -57,6 +57,7 @@ class Process(Protocol):
 
         Raises:
             CommandError: It has gone.
+            LostConnectionError: The connection to its host broke.
         """
 
     def receive(self, timeout_s: float) -> str | None:
@@ -64,6 +65,7 @@ class Process(Protocol):
 
         Raises:
             TimeoutError: Nothing came in time.
+            LostConnectionError: The connection to its host broke, so that nobody knows whether it has ended.
         """
 
     def complaints(self) -> list[str]:
@@ -81,12 +83,17 @@ class Host(Protocol):
 
     name: str
 
+    @property
+    def local(self) -> bool:
+        """Whether it is this very machine, with its clock."""
+
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
         """Run a command to its end, with LC_ALL=C.
 
         Raises:
-            CommandError: It is not there, took longer than `timeout_s`, or, with `check`, ended with a status
-                other than 0.
+            CommandError: It is not there, took longer than `timeout_s` and was ended, or, with `check`, ended with a
+                status other than 0.
+            LostConnectionError: The connection to the host broke.
         """
 
     def spawn(self, argv: Sequence[str]) -> Process:
@@ -94,6 +101,7 @@ class Host(Protocol):
 
         Raises:
             CommandError: It cannot be started.
+            LostConnectionError: The connection to the host broke.
         """
 
     def read(self, path: str) -> str | None:
@@ -116,7 +124,18 @@ class Host(Protocol):
         """Remove a file or a folder with all in it, if it is there."""
 
     def upload(self, source: Path, path: str) -> None:
-        """Copy a file of this machine to the host."""
+        """Copy a file of this machine to the host, byte by byte; its mode is not copied.
+
+        Raises:
+            CommandError: It cannot be written, or what is there now is not what was sent.
+        """
+
+    def dial(self, port: int) -> Any:
+        """A byte stream to a TCP port of the host's own loopback, with the methods of a connected socket.
+
+        Raises:
+            CommandError: Nothing answers there.
+        """
 
     def close(self) -> None:
         """Let go of connections."""

@@ -6,6 +6,7 @@ import os
 import queue
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -114,6 +115,8 @@ class LocalProcess:
 class LocalHost:
     """This machine, as a host."""
 
+    local = True
+
     def __init__(self, name: str = "local") -> None:
         self.name = name
 
@@ -184,7 +187,17 @@ class LocalHost:
 
     def upload(self, source: Path, path: str) -> None:
         """See `Host.upload`."""
-        shutil.copyfile(source, path)
+        try:
+            shutil.copyfile(source, path)
+        except OSError as error:
+            raise CommandError(f"cannot write {path}: {error.strerror}", place=f"host {self.name}") from error
+
+    def dial(self, port: int) -> socket.socket:
+        """See `Host.dial`."""
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=10)
+        except OSError as error:
+            raise CommandError(f"port {port} does not answer: {error.strerror}", place=f"host {self.name}") from error
 
     def close(self) -> None:
         """See `Host.close`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nvbench.hosts.base import Completed, Host, Process
 
@@ -20,6 +21,11 @@ class NamespaceHost:
 
     def _inside(self, argv: Sequence[str]) -> list[str]:
         return ["ip", "netns", "exec", self.namespace, *argv]
+
+    @property
+    def local(self) -> bool:
+        """See `Host.local`."""
+        return self._host.local
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
         """See `Host.run`."""
@@ -60,6 +66,10 @@ class NamespaceHost:
     def upload(self, source: Path, path: str) -> None:
         """See `Host.upload`."""
         self._host.upload(source, path)
+
+    def dial(self, port: int) -> Any:
+        """See `Host.dial`; the loopback is the machine's own, as files are."""
+        return self._host.dial(port)
 
     def close(self) -> None:
         """See `Host.close`; the machine's connection is not the namespace's to close."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from nvbench.hosts.base import Completed, Host, Process
 
@@ -20,6 +21,11 @@ class RecordingHost:
         """The command lines since the last call."""
         taken, self.commands = self.commands, []
         return taken
+
+    @property
+    def local(self) -> bool:
+        """See `Host.local`."""
+        return self._host.local
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
         """See `Host.run`."""
@@ -54,6 +60,10 @@ class RecordingHost:
     def upload(self, source: Path, path: str) -> None:
         """See `Host.upload`."""
         self._host.upload(source, path)
+
+    def dial(self, port: int) -> Any:
+        """See `Host.dial`."""
+        return self._host.dial(port)
 
     def close(self) -> None:
         """See `Host.close`."""

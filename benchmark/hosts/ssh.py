@@ -1,178 +1,165 @@
-"""A machine behind SSH, by paramiko: host keys checked, one connection, every command in argv form."""
+"""A machine behind SSH, by paramiko: host keys checked, one connection, made anew when it is lost."""
 
 from __future__ import annotations
 
+import hashlib
 import shlex
+import threading
 import time
-from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from nvbench.errors import CommandError, NotReadyError
+from paramiko import Channel, SSHClient, SSHException
+
+from nvbench.errors import CommandError, LostConnectionError, NotReadyError, NvbenchError
 from nvbench.hosts.base import Completed
+from nvbench.hosts.ssh_connection import Connection
+from nvbench.hosts.ssh_process import STARTER, SshProcess
+from nvbench.hosts.ssh_reach import open_client
 
-if TYPE_CHECKING:
-    from paramiko import Channel, SSHClient
+KILL_AFTER_S = 2
+GRACE_S = 3.0
+"""After so long on top, a command that its host should have ended is waited for no more."""
+
+SLOWEST_BYTES_PER_S = 200_000
 
 
 def connect(name: str, address: str, *, port: int | None = None, key: str | None = None) -> SshHost:
     """Reach `[user@]host`, as ~/.ssh/config tells, with the agent's or the named key.
 
+    Args:
+        name: What the testbed calls it.
+        address: `[user@]host`.
+        port: Its SSH port; None: the configuration's, or 22.
+        key: File of the key to log in with; None: what the agent, the configuration and ~/.ssh offer.
+
     Raises:
-        NotReadyError: It cannot be reached, its key is unknown or has changed, or it does not let us in.
+        NotReadyError: It cannot be reached, its key is unknown or has changed, it does not let us in, or not as root.
     """
-    import paramiko  # noqa: PLC0415 - slow to import, needed by remote benches only
 
-    user, _, target = address.rpartition("@")
-    known = paramiko.SSHConfig()
-    settings = Path("~/.ssh/config").expanduser()
-    if settings.exists():
-        known = paramiko.SSHConfig.from_path(str(settings))
-    found = known.lookup(target)
-    client = paramiko.SSHClient()
-    client.load_system_host_keys()
-    client.set_missing_host_key_policy(paramiko.RejectPolicy())
-    proxy = paramiko.ProxyCommand(found["proxycommand"]) if "proxycommand" in found else None
+    def again() -> SSHClient:
+        return open_client(f"host {name}", address, port, key)
+
+    client = again()
     try:
-        client.connect(
-            found["hostname"],
-            port=port or int(found.get("port", 22)),
-            username=user or found.get("user"),
-            key_filename=key or found.get("identityfile"),
-            sock=proxy,
-            timeout=10,
-            banner_timeout=10,
-        )
-    except paramiko.BadHostKeyException as error:
-        raise NotReadyError(
-            "its SSH key has changed", place=f"host {name}", remedy=f"ssh-keygen -R {target} if that is right"
-        ) from error
-    except (paramiko.SSHException, OSError) as error:
-        raise NotReadyError(
-            f"SSH to {address}: {error}", place=f"host {name}", remedy=f"try: ssh {address} true"
-        ) from error
-    return SshHost(name, client)
-
-
-class SshProcess:
-    """A program at the other end of a channel; it sees its standard input close when the connection goes."""
-
-    def __init__(self, channel: Channel, argv: Sequence[str], host: str) -> None:
-        self._channel = channel
-        self._argv = tuple(argv)
-        self._place = f"host {host}"
-        self._rest = b""
-        self._complaints: deque[str] = deque(maxlen=50)
-
-    def send(self, line: str) -> None:
-        """See `Process.send`."""
-        try:
-            self._channel.sendall((line + "\n").encode())
-        except OSError as error:
-            raise CommandError(f"{self._argv[0]} has gone", place=self._place) from error
-
-    def receive(self, timeout_s: float) -> str | None:
-        """See `Process.receive`."""
-        deadline = time.monotonic() + timeout_s
-        while b"\n" not in self._rest:
-            self._drain_complaints()
-            self._channel.settimeout(max(0.001, deadline - time.monotonic()))
-            data = self._channel.recv(65536)  # raises TimeoutError
-            if not data:
-                return None
-            self._rest += data
-        line, self._rest = self._rest.split(b"\n", 1)
-        return line.decode(errors="replace")
-
-    def _drain_complaints(self) -> None:
-        while self._channel.recv_stderr_ready():
-            self._complaints.extend(self._channel.recv_stderr(65536).decode(errors="replace").splitlines())
-
-    def complaints(self) -> list[str]:
-        """See `Process.complaints`."""
-        self._drain_complaints()
-        return list(self._complaints)
-
-    def close(self, timeout_s: float = 5.0) -> int | None:
-        """See `Process.close`."""
-        with suppress(OSError):  # it has gone already
-            self._channel.shutdown_write()
-        deadline = time.monotonic() + timeout_s
-        while not self._channel.exit_status_ready() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        status = self._channel.recv_exit_status() if self._channel.exit_status_ready() else None
-        self._channel.close()
-        return status
-
-    def kill(self) -> None:
-        """See `Process.kill`."""
-        self._channel.close()
+        return SshHost(name, client, again, address)
+    except BaseException:
+        client.close()
+        raise
 
 
 class SshHost:
-    """A machine behind SSH, as a host."""
+    """A machine behind SSH, as a host; any number of threads may use it.
 
-    def __init__(self, name: str, client: SSHClient) -> None:
+    Args:
+        name: What the testbed calls it.
+        client: A connection to it.
+        again: Makes another one when that is lost; None: a lost connection stays lost.
+        address: Where it is; empty: its name tells.
+
+    Raises:
+        NotReadyError: Commands cannot run as root there.
+        CommandError: It does not run commands.
+    """
+
+    RECONNECT_S = 30.0
+    RETRY_S = 1.0
+    local = False
+
+    def __init__(
+        self, name: str, client: SSHClient, again: Callable[[], SSHClient] | None = None, address: str = ""
+    ) -> None:
         self.name = name
-        self._client = client
+        self._place = f"host {name}"
+        self._address = address or name
+        self._again = again
+        self._connection = Connection(client, self._place, self._address)
+        self._reconnecting = threading.Lock()
+        self._in_vain: tuple[float, LostConnectionError] | None = None
         self._sudo: tuple[str, ...] = ()
-        if self.run(["id", "-u"]).stdout.strip() != "0":
-            if not self.run(["sudo", "-n", "true"], check=False).ok:
-                raise NotReadyError(
-                    "needs root, and sudo asks for a password",
-                    place=f"host {name}",
-                    remedy="log in as root, or allow sudo without a password",
-                )
-            self._sudo = ("sudo", "-n")
+        self._sudo = self._way_to_root()
 
-    def _open(self, argv: Sequence[str]) -> Channel:
-        from paramiko import SSHException  # noqa: PLC0415
-
-        transport = self._client.get_transport()
-        if transport is None or not transport.is_active():
-            raise CommandError("the SSH connection is gone", place=f"host {self.name}")
+    def _way_to_root(self) -> tuple[str, ...]:
+        if self.run(["id", "-u"]).stdout.strip() == "0":
+            return ()
+        sudo = ("sudo", "-n")
         try:
-            channel = transport.open_session(timeout=10)
-            # The one place where argv becomes a line for the remote shell.
-            channel.exec_command(shlex.join([*getattr(self, "_sudo", ()), "env", "LC_ALL=C", *argv]))
-        except (EOFError, OSError, SSHException) as error:
-            raise CommandError(f"SSH: {error}", place=f"host {self.name}") from error
-        return channel
+            self.run([*sudo, "true"])
+        except LostConnectionError:
+            raise
+        except CommandError as error:
+            why = "there is no sudo" if "cannot start" in error.what else "sudo asks for a password"
+            remedy = "log in as root, or allow sudo without a password"
+            raise NotReadyError(f"needs root, and {why}", place=self._place, remedy=remedy) from error
+        return sudo
+
+    def _line(self, argv: Sequence[str]) -> str:
+        """The one place where argv becomes a line for the remote shell."""
+        return shlex.join([*self._sudo, "env", "LC_ALL=C", *argv])
+
+    def _connected(self) -> Connection:
+        """The connection, made anew if it was lost.
+
+        Raises:
+            LostConnectionError: It cannot be.
+        """
+        asked = time.monotonic()
+        with self._reconnecting:
+            if not self._connection.alive:
+                if self._in_vain is not None and self._in_vain[0] > asked:
+                    raise self._in_vain[1]  # another thread tried, while this one waited
+                self._connection = self._reconnected()
+            return self._connection
+
+    def _reconnected(self) -> Connection:
+        """Another connection, tried for so long; only once by those who come after that was in vain."""
+        began = time.monotonic()
+        self._connection.close()
+        deadline = began + (0.0 if self._in_vain else self.RECONNECT_S)
+        while self._again is not None:
+            tried = time.monotonic()
+            try:
+                connection = Connection(self._again(), self._place, self._address)
+            except (NvbenchError, SSHException, OSError, EOFError) as error:
+                now = time.monotonic()
+                if now >= deadline:
+                    why = error.what if isinstance(error, NvbenchError) else str(error)
+                    what = f"{self._connection.lost().what}, and no other could be made in {now - began:.0f} s: {why}"
+                    self._in_vain = (now, LostConnectionError(what, place=self._place))
+                    raise self._in_vain[1] from error
+                time.sleep(max(0.0, tried + self.RETRY_S - now))
+            else:
+                self._in_vain = None
+                return connection
+        raise self._connection.lost()
+
+    def _run(self, argv: Sequence[str], given: bytes, timeout_s: float) -> Completed:
+        line = self._line(["timeout", "-k", str(KILL_AFTER_S), f"{max(timeout_s, 0.001):.3f}", *argv])
+        too_long = CommandError(f"{argv[0]} took more than {timeout_s:g} s", place=self._place)
+        connection = self._connected()
+        began = time.monotonic()
+        try:
+            status, out, err = connection.ask(line, given, timeout_s + KILL_AFTER_S + GRACE_S)
+        except TimeoutError:
+            raise too_long from None
+        done = Completed(
+            tuple(argv), status, out.decode(errors="replace"), err.decode(errors="replace"), time.monotonic() - began
+        )
+        if status != 0 and done.seconds >= timeout_s:
+            raise too_long
+        if status in (126, 127) and done.stderr.startswith("timeout: "):
+            why = done.stderr.strip().rpartition(": ")[2]
+            raise CommandError(f"cannot start {argv[0]}: {why}", place=self._place)
+        return done
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
         """See `Host.run`."""
-        began = time.monotonic()
-        channel = self._open(argv)
-        if stdin:
-            channel.sendall(stdin.encode())
-        channel.shutdown_write()
-        out, err = bytearray(), bytearray()
-        while True:
-            idle = True
-            while channel.recv_ready():
-                out += channel.recv(65536)
-                idle = False
-            while channel.recv_stderr_ready():
-                err += channel.recv_stderr(65536)
-                idle = False
-            if idle and channel.exit_status_ready() and not channel.recv_ready() and channel.eof_received:
-                break
-            if time.monotonic() - began > timeout_s:
-                channel.close()
-                raise CommandError(f"{argv[0]} took more than {timeout_s:g} s", place=f"host {self.name}")
-            if idle:
-                time.sleep(0.002)
-        status = channel.recv_exit_status()
-        channel.close()
-        text = [bytes(part).decode(errors="replace") for part in (out, err)]
-        done = Completed(tuple(argv), status, text[0], text[1], time.monotonic() - began)
+        done = self._run(argv, stdin.encode(), timeout_s)
         return done.checked(self.name) if check else done
 
     def spawn(self, argv: Sequence[str]) -> SshProcess:
         """See `Host.spawn`."""
-        return SshProcess(self._open(argv), argv, self.name)
+        return SshProcess(self._connected(), self._line(["sh", "-c", STARTER, "sh", *argv]), argv, self)
 
     def read(self, path: str) -> str | None:
         """See `Host.read`."""
@@ -181,7 +168,15 @@ class SshHost:
 
     def write(self, path: str, text: str) -> None:
         """See `Host.write`."""
-        self.run(["tee", path], stdin=text)
+        self._put(path, text.encode())
+
+    def _put(self, path: str, data: bytes) -> None:
+        # A file of the kernel takes its value in one piece, hence whole blocks.
+        argv = ["dd", f"of={path}", "bs=64K", "iflag=fullblock", "status=none"]
+        done = self._run(argv, data, 30.0 + len(data) / SLOWEST_BYTES_PER_S)
+        if not done.ok:
+            why = done.stderr.strip().rpartition(": ")[2] or f"status {done.returncode}"
+            raise CommandError(f"cannot write {path}: {why}", place=self._place)
 
     def exists(self, path: str) -> bool:
         """See `Host.exists`."""
@@ -197,8 +192,25 @@ class SshHost:
 
     def upload(self, source: Path, path: str) -> None:
         """See `Host.upload`."""
-        self.write(path, source.read_text())
+        data = source.read_bytes()
+        self._put(path, data)
+        if self.run(["sha256sum", path]).stdout.split()[0] != hashlib.sha256(data).hexdigest():
+            raise CommandError(f"{path} is not what was sent there", place=self._place)
+
+    def forward(self, address: str, port: int) -> Channel:
+        """A byte stream through the host to a TCP port that it reaches, with the methods of a connected socket.
+
+        Raises:
+            CommandError: Nothing answers there, or the host forwards nothing.
+            LostConnectionError: The connection to the host broke.
+        """
+        return self._connected().way(address, port)
+
+    def dial(self, port: int) -> Channel:
+        """See `Host.dial`."""
+        return self.forward("127.0.0.1", port)
 
     def close(self) -> None:
         """See `Host.close`."""
-        self._client.close()
+        self._again = None
+        self._connection.close()

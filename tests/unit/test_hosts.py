@@ -1,9 +1,12 @@
 """A host runs commands in argv form, keeps programs, and says plainly what went wrong."""
 
+import socket
+
 import pytest
 
-from nvbench.errors import CommandError
-from nvbench.hosts import LocalHost
+from nvbench.errors import CommandError, NotReadyError
+from nvbench.hosts import LocalHost, NamespaceHost, held
+from nvbench.hosts.recording import RecordingHost
 
 HOST = LocalHost()
 
@@ -67,3 +70,42 @@ def test_files(tmp_path):
     assert not HOST.exists(path)
     with pytest.raises(CommandError, match="cannot write"):
         HOST.write(f"{path}/knob", "1")
+
+
+def test_a_file_is_copied_byte_by_byte(tmp_path):
+    source = tmp_path / "source"
+    source.write_bytes(bytes(range(256)))
+    HOST.upload(source, str(tmp_path / "copy"))
+    assert (tmp_path / "copy").read_bytes() == source.read_bytes()
+    with pytest.raises(CommandError, match=r"^host local: cannot write /no/such/copy: No such file"):
+        HOST.upload(source, "/no/such/copy")
+
+
+@pytest.mark.parametrize("host", [HOST, RecordingHost(HOST), NamespaceHost(HOST, "any")])
+def test_a_port_of_the_loopback(host):
+    assert host.local
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with host.dial(port) as stream:
+            server.accept()[0].sendall(b"hi")
+            assert stream.recv(2) == b"hi"
+    with pytest.raises(CommandError, match=f"^host local: port {port} does not answer: Connection refused"):
+        host.dial(port)
+
+
+def test_a_port_is_held_by_one_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(held, "FOLDER", str(tmp_path / "nvbench"))
+    with held.hold(HOST, "0000:3b:00.0"), held.hold(HOST, "eth2"):
+        with pytest.raises(NotReadyError, match=r"^host local: eth2 is used by another nvbench \(wait .*/eth2\.lock"):
+            with held.hold(HOST, "eth2"):
+                pass
+    with held.hold(HOST, "eth2"):
+        pass
+
+
+def test_what_cannot_be_locked(tmp_path, monkeypatch):
+    monkeypatch.setattr(held, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(HOST, "spawn", lambda argv: LocalHost.spawn(HOST, ["flock", "/no/such/folder/lock", "cat"]))
+    with pytest.raises(CommandError, match=r"^host local: cannot lock .*eth2\.lock: flock: cannot open lock file"):
+        with held.hold(HOST, "eth2"):
+            pass

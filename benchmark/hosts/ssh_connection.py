@@ -1,0 +1,170 @@
+"""One SSH connection, watched: it counts as lost as soon as its host does not answer, not when TCP gives up."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from paramiko import Channel, ChannelException, SSHClient, SSHException
+
+from nvbench.errors import CommandError, LostConnectionError
+from nvbench.hosts.ssh_reach import ANSWER_S, open_way
+
+CHUNK = 1 << 16
+
+
+class Connection:
+    """A connection over which commands run, many at a time.
+
+    Args:
+        client: It, logged in.
+        place: What to call the host in errors.
+        address: Where it leads to.
+    """
+
+    KEEPALIVE_S = 5.0
+    PATIENCE_S = 15.0
+    """A host whose cores all poll may answer late."""
+
+    def __init__(self, client: SSHClient, place: str, address: str) -> None:
+        transport = client.get_transport()
+        if transport is None:
+            raise CommandError("the SSH client is not connected", place=place)
+        self._client = client
+        self._transport = transport
+        self._place = place
+        self._address = address
+        self._asking = threading.Lock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name=f"SSH to {address}", daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still stands, as far as is known."""
+        return self._transport.is_active()
+
+    def lost(self) -> LostConnectionError:
+        """The error to raise where it does not."""
+        return LostConnectionError(f"the SSH connection to {self._address} was lost", place=self._place)
+
+    def _watch(self) -> None:
+        while self.alive and not self._closed.wait(self.KEEPALIVE_S):
+            self.answers(self.PATIENCE_S)
+
+    def answers(self, within_s: float) -> bool:
+        """Whether the host answers in time; where it does not, the connection is given up."""
+        with self._asking:  # there is no telling which question an answer is to
+            give_up = threading.Timer(within_s, self._transport.close)
+            give_up.daemon = True
+            give_up.start()
+            with suppress(EOFError, OSError, SSHException):
+                self._transport.global_request("keepalive@openssh.com")
+            give_up.cancel()
+        return self.alive
+
+    def broke(self, channel: Channel) -> bool:
+        """Whether a channel ended because the connection did, and not by its program's end."""
+        if channel.eof_received and channel.exit_status != -1:
+            return False
+        self._transport.join(0.1)  # where it broke, the channels learn of it first
+        return not self.alive
+
+    def start(self, line: str) -> Channel:
+        """Run a command line.
+
+        Raises:
+            CommandError: The host refuses.
+            LostConnectionError: The connection broke.
+        """
+        deadline = time.monotonic() + ANSWER_S
+        while True:
+            try:
+                channel = self._transport.open_session(timeout=ANSWER_S)
+                channel.exec_command(line)
+                return channel
+            except ChannelException as error:  # as many run as sshd allows; some end soon
+                if time.monotonic() > deadline:
+                    remedy = "raise MaxSessions in its sshd_config"
+                    raise CommandError("allows no further SSH session", place=self._place, remedy=remedy) from error
+                time.sleep(0.1)
+            except (EOFError, OSError, SSHException) as error:
+                if not self.answers(ANSWER_S):
+                    raise self.lost() from error
+                raise CommandError(f"SSH: {error}", place=self._place) from error
+
+    def ask(self, line: str, given: bytes, limit_s: float) -> tuple[int, bytes, bytes]:
+        """Run a command line to its end.
+
+        Args:
+            line: What the remote shell gets.
+            given: Its standard input.
+            limit_s: How long it may take.
+
+        Returns:
+            Exit status, -1 where a signal ended it; standard output and error.
+
+        Raises:
+            TimeoutError: It takes longer, while the host answers.
+            CommandError: The host refuses.
+            LostConnectionError: The connection broke.
+        """
+        deadline = time.monotonic() + limit_s
+        channel = self.start(line)
+        out, err = bytearray(), bytearray()
+        readers = [_thread(_collect, channel.recv, out), _thread(_collect, channel.recv_stderr, err)]
+        _thread(_feed, channel, given)
+        try:
+            channel.status_event.wait(max(0.0, deadline - time.monotonic()))
+            for reader in readers:
+                reader.join(max(0.0, deadline - time.monotonic()))
+            ended = channel.exit_status_ready() and not any(reader.is_alive() for reader in readers)
+            if not ended and self.answers(ANSWER_S):
+                raise TimeoutError
+            if not ended or self.broke(channel):
+                raise self.lost()
+            return channel.exit_status, bytes(out), bytes(err)
+        finally:
+            channel.close()
+
+    def way(self, address: str, port: int) -> Channel:
+        """A byte stream through the host to a TCP port that it reaches.
+
+        Raises:
+            CommandError: Nothing answers there, or the host forwards nothing.
+            LostConnectionError: The connection broke.
+        """
+        try:
+            return open_way(self._client, address, port)
+        except (EOFError, OSError, SSHException) as error:
+            if not self.answers(ANSWER_S):
+                raise self.lost() from error
+            forbidden = isinstance(error, ChannelException) and error.code == 1
+            remedy = "allow it: AllowTcpForwarding in its sshd_config" if forbidden else ""
+            why = error.text if isinstance(error, ChannelException) else str(error)
+            what = f"{address} port {port} does not answer through SSH: {why.lower()}"
+            raise CommandError(what, place=self._place, remedy=remedy) from error
+
+    def close(self) -> None:
+        """End it."""
+        self._closed.set()
+        self._client.close()
+
+
+def _thread(target: Callable[..., None], *args: object) -> threading.Thread:
+    thread = threading.Thread(target=target, args=args, daemon=True)
+    thread.start()
+    return thread
+
+
+def _collect(read: Callable[[int], bytes], into: bytearray) -> None:
+    while data := read(CHUNK):
+        into += data
+
+
+def _feed(channel: Channel, given: bytes) -> None:
+    with suppress(OSError, EOFError, SSHException):  # it need not read all of it
+        for start in range(0, len(given), CHUNK):
+            channel.sendall(given[start : start + CHUNK])
+        channel.shutdown_write()
