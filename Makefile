@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := build-essential pkg-config python3-venv dpdk-dev openvswitch-switch-dpdk iproute2 ethtool util-linux procps \
-            iperf3 iperf sockperf openssh-server chromium
+            iperf3 iperf sockperf tcpreplay openssh-server chromium
 SOURCES := pyproject.toml $(shell find benchmark generators collectors profiles -type f -not -path '*/__pycache__/*')
 
 .PHONY: bench test lint perf clean
@@ -15,7 +15,8 @@ bench: $(VENV)/installed
 	$(BIN)/nvbench run 10ge-forwarding --quick
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/unit -n auto
+	$(BIN)/python -m pytest tests/lab
 
 lint: $(VENV)/tools
 	$(BIN)/ruff check .
@@ -26,6 +27,7 @@ lint: $(VENV)/tools
 perf: $(VENV)/tools
 	$(BIN)/python tests/perf/search.py
 	$(BIN)/python tests/perf/generator.py
+	$(BIN)/python tests/perf/generators.py
 	$(BIN)/python tests/perf/paths.py
 	$(BIN)/python tests/perf/scale.py
 

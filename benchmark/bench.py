@@ -4,25 +4,43 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 
 from nvbench import doctor, fingerprint
+from nvbench.clock_offset import clock_offset
 from nvbench.datapaths.base import Parameters
 from nvbench.datapaths.testpmd import WIRE_MEMORY_MB
 from nvbench.errors import NotReadyError
-from nvbench.generators import nvgen
-from nvbench.guests import GuestSide
+from nvbench.generators import AUTO, KINDS, Kind
+from nvbench.guests import GuestSide, testpmd
 from nvbench.hosts import Host, LocalHost
+from nvbench.hosts.held import hold
 from nvbench.hosts.recording import RecordingHost
-from nvbench.journal import Journal, Restore, locked
+from nvbench.journal import Journal, Restore, locked, state_folder
 from nvbench.placement import Placement, place_cores
 from nvbench.plan import Plan, Setup
+from nvbench.ports import make_ports_ready
 from nvbench.testbed import Testbed
+from nvbench.topology import guests
 
 BUILD_FOLDER = "/var/cache/nvbench"
 DPDK_KINDS = frozenset({"ovs_dpdk", "testpmd"})
 """Datapaths that are DPDK programs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The generator that sends the frames of a plan.
+
+    Attributes:
+        kind: Which.
+        why: Which and why, in a clause.
+    """
+
+    kind: Kind
+    why: str
 
 
 class Bench:
@@ -34,7 +52,7 @@ class Bench:
         self.testbed = testbed
         self.placement = placement
         self.journal = journal
-        self.nvgen = ""
+        self.clocks = {name: clock_offset(host) for name, host in hosts.items()}
         self._hosts = hosts
         self._names = 0
 
@@ -61,21 +79,35 @@ class Bench:
     def fingerprint(self) -> fingerprint.Fingerprint:
         """What each host is, and where things run on it."""
         found = {name: fingerprint.fingerprint(host) for name, host in self._hosts.items()}
-        return {"hosts": found, "placement": self.placement.describe()}
+        clocks = {name: asdict(clock) for name, clock in self.clocks.items() if not self.testbed.hosts[name].local}
+        return {"hosts": found, "placement": self.placement.describe(), **({"clocks": clocks} if clocks else {})}
+
+    def check_hosts(self) -> None:
+        """Does nothing where all hosts can be reached.
+
+        Raises:
+            LostConnectionError: One cannot any more.
+        """
+        for host in self._hosts.values():
+            host.run(["true"])
 
     def take_commands(self) -> list[list[str]]:
         """The commands run on the hosts since the last call, each behind its host's name."""
         return [[name, *argv] for name, host in self._hosts.items() for argv in host.take_commands()]
 
-    def make_ready(self, plan: Plan) -> None:
+    def make_ready(self, plan: Plan) -> Chosen | None:
         """See that what a plan needs is there: programs, the generator, and hugepages for switch and generator.
 
         Hugepages that the host has are kept, what lacks is added.
 
+        Returns:
+            The generator that sends the plan's frames; None where it has none.
+
         Raises:
             NotReadyError: Something is missing, or the host has not enough memory.
         """
-        uses = plan_uses(plan)
+        chosen = self._choose(plan)
+        uses = plan_uses(plan, chosen.kind if chosen else None)
         for name, host in self._hosts.items():
             if lacking := doctor.missing(doctor.examine(host, uses[name])):
                 told = "; ".join(f"{check.name}: {check.found}" for check in lacking)
@@ -83,20 +115,59 @@ class Bench:
                 raise NotReadyError(told, place=f"host {name}", remedy=remedy)
         setups = list(plan.setups)
         frames = [setup for setup in setups if not setup.streams]
-        needs: dict[str, list[int]] = {}
-        if frames:
-            self.nvgen = nvgen.build(self.generator_host, BUILD_FOLDER)
-            most_mb = max(generator_memory_mb(setup.parameters, setup.max_frame_bytes) for setup in frames)
-            needs.setdefault(self.generator_host.name, []).append(most_mb)
+        needs: dict[RecordingHost, list[int]] = {}
+        if chosen:
+            chosen.kind.prepare(self.generator_host, BUILD_FOLDER)
+            buffers_mb = max(generator_memory_mb(setup.parameters, setup.max_frame_bytes) for setup in frames)
+            needs.setdefault(self.generator_host, []).append(chosen.kind.memory_mb(buffers_mb))
         if switch_mb := max((self._switch_memory_mb(setup) for setup in setups), default=0):
-            needs.setdefault(self.switch_host.name, []).append(switch_mb)
-        for name, sizes_mb in needs.items():
-            self._reserve(self._hosts[name], sizes_mb)
+            needs.setdefault(self._sharing(self.switch_host, needs), []).append(switch_mb)
+        make_ports_ready(self.testbed, self._hosts, self.journal)
+        for host, sizes_mb in needs.items():
+            if any(sizes_mb):
+                self._reserve(host, [size for size in sizes_mb if size])
+        return chosen
+
+    def _sharing(self, host: RecordingHost, others: Iterable[RecordingHost]) -> RecordingHost:
+        """One of the others that is the same machine; else the host itself."""
+        machine = fingerprint.machine(host)
+        return next((other for other in others if fingerprint.machine(other) == machine), host)
+
+    def _choose(self, plan: Plan) -> Chosen | None:
+        """The best generator that can send a plan's frames and that the host has.
+
+        Where it has none, the first one that was asked for is chosen, and the doctor tells what it lacks.
+        """
+        if all(setup.streams for setup in plan.setups) or not plan.generators:
+            return None
+        passed_over: list[str] = []
+        for kind in plan.generators:
+            lacking = kind.missing(self.generator_host, self.testbed.generator.programs.get(kind.name, ""))
+            if not lacking:
+                return Chosen(kind, self._why(plan, kind, passed_over))
+            passed_over.append(f"{kind.name}: {lacking}")
+        if len(plan.generators) == 1 and plan.generators[0] is not KINDS[0]:
+            raise NotReadyError(passed_over[0], place=f"host {self.generator_host.name}")
+        return Chosen(plan.generators[0], "")
+
+    def _why(self, plan: Plan, kind: Kind, passed_over: Sequence[str]) -> str:
+        if plan.profile.generator != AUTO:
+            return f"{kind.name}, as the profile asks"
+        unable = [each.name for each in KINDS[: KINDS.index(kind)] if each not in plan.generators]
+        told = [*(f"{name} cannot do all that is asked" for name in unable), *passed_over]
+        return f"{kind.name}, the best that host {self.generator_host.name} has" + (
+            f" ({'; '.join(told)})" if told else ""
+        )
 
     def _switch_memory_mb(self, setup: Setup) -> int:
+        """Hugepage memory on the switch's host: of the switch, or of what stands for a wire, and of guests."""
+        parameters, guest_mb = setup.parameters, 0
+        if setup.path.guest == testpmd.Testpmd.kind:
+            each_mb = testpmd.memory_mb(parameters.queues, parameters.descriptors, parameters.mtu)
+            guest_mb = guests(setup.path.topology) * each_mb
         if setup.path.kind in DPDK_KINDS:
-            return self.testbed.switch.socket_memory_mb
-        return 0 if setup.streams else WIRE_MEMORY_MB
+            return self.testbed.switch.socket_memory_mb + guest_mb
+        return guest_mb if setup.streams else WIRE_MEMORY_MB + guest_mb
 
     def _reserve(self, host: Host, sizes_mb: list[int]) -> None:
         memory = fingerprint.memory(host)
@@ -127,7 +198,7 @@ def generator_memory_mb(parameters: Parameters, max_frame_bytes: int) -> int:
     return 128 + buffers * (max(2048, max_frame_bytes + 64) + 384) // 2**20
 
 
-def plan_uses(plan: Plan) -> dict[str, set[str]]:
+def plan_uses(plan: Plan, generator: Kind | None) -> dict[str, set[str]]:
     """Host -> what a plan uses of it, in the words of `doctor.examine`."""
     testbed, setups = plan.testbed, list(plan.setups)
     uses: dict[str, set[str]] = {name: set() for name in testbed.hosts}
@@ -136,6 +207,8 @@ def plan_uses(plan: Plan) -> dict[str, set[str]]:
         kind = setup.path.kind
         if kind.startswith("ovs_"):
             on_switch.add("ovs")
+        if setup.path.guest == testpmd.Testpmd.kind:
+            on_switch |= {"testpmd", "hugepages"}
         if kind in DPDK_KINDS:
             on_switch |= {"hugepages", "testpmd"} if kind == "testpmd" else {"hugepages", "ovs-dpdk"}
         if setup.streams:
@@ -143,7 +216,7 @@ def plan_uses(plan: Plan) -> dict[str, set[str]]:
             on_switch |= {"namespaces", *tools} if setup.path.guest in ("", "namespace") else {"namespaces"}
             on_generator |= tools if setup.path.topology in ("P2P", "NIC-to-VM") else set()
         else:
-            on_generator |= {"nvgen", "hugepages"}
+            on_generator |= generator.uses if generator else set()
             on_switch |= {"testpmd", "hugepages"} if testbed.virtual else set()
     return uses
 
@@ -176,17 +249,34 @@ def bench(testbed: Testbed) -> Iterator[Bench]:
     with ExitStack() as stack:
         for host in hosts.values():
             stack.callback(host.close)
-        placement = place_cores(
-            testbed,
-            fingerprint.cores(hosts[testbed.generator.host]),
-            fingerprint.cores(hosts[testbed.switch.host]),
-        )
-        if testbed.generator_host.local and not testbed.simulated:
+        placement = placed(testbed, hosts)
+        if testbed.simulated:  # nothing is changed, so that nothing has to be held or undone
+            yield Bench(testbed, hosts, Journal(state_folder() / f"{testbed.name}.journal", hosts), placement)
+            return
+        if testbed.generator_host.local:
             _stay_on(placement.housekeeping_core, stack)
-        if not testbed.simulated:
-            _require_root(hosts)
-        journal = stack.enter_context(locked(testbed.name, hosts))
+        _require_root(hosts)
+        for name, port in _ports(testbed):
+            stack.enter_context(hold(hosts[name], f"port-{port}"))
+        journal = stack.enter_context(locked(testbed.name, hosts, testbed.source))
         yield Bench(testbed, hosts, journal, placement)
+
+
+def placed(testbed: Testbed, hosts: Mapping[str, Host]) -> Placement:
+    """Which cores poll on these hosts.
+
+    Raises:
+        NotReadyError: A named core or node is not there, or none is.
+    """
+    near, far = hosts[testbed.generator.host], hosts[testbed.switch.host]
+    together = fingerprint.machine(near) == fingerprint.machine(far)
+    return place_cores(testbed, fingerprint.cores(near), None if together else fingerprint.cores(far))
+
+
+def _ports(testbed: Testbed) -> Iterator[tuple[str, str]]:
+    """The ports that are there once, by host: two programs cannot share one."""
+    for side in (testbed.generator, testbed.switch):
+        yield from ((side.host, port.pci or port.device or "") for port in side.ports if port.pci or port.device)
 
 
 def _require_root(hosts: Mapping[str, RecordingHost]) -> None:

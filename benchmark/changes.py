@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nvbench.bench import DPDK_KINDS
+from nvbench.generators.nvgen import NVGEN
 from nvbench.plan import Plan
 
 
@@ -19,7 +20,9 @@ def _of_frames(plan: Plan) -> Iterator[str]:
     generator, switch = plan.testbed.generator.host, plan.testbed.switch.host
     frames = any(not setup.streams for setup in plan.setups)
     if frames:
-        yield f"host {generator}: nvgen is built if it is not, and polls on the generator's cores"
+        names = " or ".join(kind.name for kind in plan.generators)
+        built = "; nvgen is built if it is not" if NVGEN in plan.generators else ""
+        yield f"host {generator}: {names} sends, on the generator's cores{built}"
     if frames or any(setup.path.kind in DPDK_KINDS for setup in plan.setups):
         memory_mb = plan.testbed.switch.socket_memory_mb
         room = f"{memory_mb} MB for the switch"
@@ -32,9 +35,12 @@ def _of_links(plan: Plan) -> Iterator[str]:
     testbed, switch = plan.testbed, plan.testbed.switch.host
     if testbed.virtual:
         yield f"host {switch}: network namespaces, virtual devices and bridges of its own, which go with the run"
-    for port in testbed.switch.ports:
-        if port.pci:
-            yield f"host {switch}: port {port.pci} is used as it is bound"
+    for side in (testbed.generator, testbed.switch):
+        for port in side.ports:
+            if port.bind:
+                yield f"host {side.host}: port {port.pci} is bound to {port.bind}, and put back"
+            elif port.pci:
+                yield f"host {side.host}: port {port.pci} is used as it is bound"
     for guest in sorted({setup.path.guest for setup in plan.setups} - {"", "namespace"}):
         yield f"host {switch}: guests of kind {guest} are started, and end with the run"
     if any(setup.streams for setup in plan.setups):

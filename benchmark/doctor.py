@@ -8,11 +8,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from nvbench import fingerprint
+from nvbench.generators.nvgen import OLDEST_DPDK
 from nvbench.generators.stream_tools import STREAM_TOOLS
 from nvbench.hosts import Host
+from nvbench.testbed import Testbed
 
 MINIMUM = {"kernel": "3.10", "ovs": "2.5", "dpdk": "16.11", "qemu": "2.3"}
 """Oldest versions that virtual networking of this kind works with."""
+
+
+class Role(StrEnum):
+    """What a host of a testbed is there for."""
+
+    GENERATOR = "generator"
+    SWITCH = "switch"
+    GUEST = "guest"
 
 
 class State(StrEnum):
@@ -52,6 +62,7 @@ class _Program:
         packages: Debian packages that bring it.
         use: What uses it; empty: everything.
         remedy: How to get it where apt's ordinary sources lack it.
+        needed_for: Where only some runs need it, what they do with it.
     """
 
     name: str
@@ -59,6 +70,7 @@ class _Program:
     packages: tuple[str, ...]
     use: str = ""
     remedy: str = ""
+    needed_for: str = ""
 
 
 _PROGRAMS = (
@@ -66,32 +78,59 @@ _PROGRAMS = (
     _Program("pkg-config", "pkg-config", ("pkg-config",), "nvgen"),
     _Program("DPDK headers", "dpdk-testpmd", ("dpdk-dev", "libdpdk-dev"), "nvgen"),
     _Program("testpmd", "dpdk-testpmd", ("dpdk-dev",), "testpmd"),
+    _Program("Python", "python3", ("python3",), "python3", needed_for="generators other than nvgen, and exact frames"),
+    _Program("tcpreplay", "tcpreplay", ("tcpreplay",), "tcpreplay", needed_for="sending by tcpreplay"),
     _Program("Open vSwitch", "ovs-vsctl", ("openvswitch-switch-dpdk",), "ovs"),
     _Program("taskset, unshare", "taskset", ("util-linux",)),
     _Program("iproute2", "ip", ("iproute2",)),
     _Program("ethtool", "ethtool", ("ethtool",)),
     _Program("sysctl", "sysctl", ("procps",)),
     *(
-        _Program(tool.name, program, tool.packages, tool.name, "" if tool.packages else tool.remedy)
+        _Program(
+            tool.name,
+            program,
+            tool.packages,
+            tool.name,
+            "" if tool.packages else tool.remedy,
+            f"streams by {tool.name}",
+        )
         for tool in STREAM_TOOLS
         for program in dict.fromkeys((tool.client, tool.server))
     ),
 )
 _OVS_DPDK = ("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk",)
-_NEEDED = frozenset({"", "nvgen", "testpmd", "ovs", "ovs-dpdk", "hugepages"})
-"""What a bench needs if nothing is said of what it is used for; the rest is good to have."""
+_STREAMS = frozenset(tool.name for tool in STREAM_TOOLS)
+_USES = {
+    Role.GENERATOR: frozenset({"nvgen", "python3", "tcpreplay", "hugepages"}) | _STREAMS,
+    Role.SWITCH: frozenset({"testpmd", "ovs", "ovs-dpdk", "hugepages", "qemu"}) | _STREAMS,
+    Role.GUEST: _STREAMS,
+}
+"""What each role uses of its host, if nothing is said of what a run does."""
 
 
-def examine(host: Host, uses: Collection[str] | None = None) -> list[Check]:
+def roles(testbed: Testbed) -> dict[str, frozenset[Role]]:
+    """Host -> what it is there for; a machine has several roles, or none."""
+    found = {name: set[Role]() for name in testbed.hosts}
+    found[testbed.generator.host].add(Role.GENERATOR)
+    found[testbed.switch.host].add(Role.SWITCH)
+    for machine in testbed.guests.machines:
+        found[machine.host].add(Role.GUEST)
+    return {name: frozenset(each) for name, each in found.items()}
+
+
+def examine(host: Host, uses: Collection[str] | None = None, *, of: Collection[Role] = tuple(Role)) -> list[Check]:
     """The checks of a host, in the order in which they matter; nothing is changed.
 
     Args:
         host: The machine.
-        uses: What is used of it: `nvgen`, `testpmd`, `ovs`, `ovs-dpdk`, `hugepages`, or a tool; what lacks for any
-            other use is not looked for. None: everything is, and what some runs alone need is a warning.
+        uses: What is used of it: `nvgen`, `testpmd`, `ovs`, `ovs-dpdk`, `hugepages`, `python3`, or a tool; what lacks
+            for any other use is not looked for. None: all that its roles use, and what some runs alone need is a
+            warning.
+        of: Its roles.
     """
-    found = [*_root(host), *_programs(host, uses), *_versions(host, uses)]
-    if uses is None or "hugepages" in uses:
+    looked = frozenset(uses) if uses is not None else frozenset().union(*(_USES[role] for role in of))
+    found = [*_root(host), *_programs(host, looked, uses is not None), *_versions(host, looked, uses is not None)]
+    if "hugepages" in looked:
         found += _memory(host)
     return [*found, *_cores(host), *_quiet(host)]
 
@@ -121,20 +160,19 @@ def _root(host: Host) -> Iterator[Check]:
         yield Check("root", State.MISSING, f"user id {user}", "run nvbench as root (hugepages, devices, namespaces)")
 
 
-def _programs(host: Host, uses: Collection[str] | None) -> Iterator[Check]:
+def _programs(host: Host, uses: Collection[str], asked: bool) -> Iterator[Check]:
     for each in _PROGRAMS:
-        if uses is not None and each.use and each.use not in uses:
+        if each.use and each.use not in uses:
             continue
         path = host.run(["which", each.program], check=False).stdout.strip()
-        needed = uses is not None or each.use in _NEEDED
         if path:
             yield Check(each.name, State.OK, path)
-        elif needed:
+        elif asked or not each.needed_for:
             yield Check(each.name, State.MISSING, f"no {each.program}", _remedy(each), each.packages)
         else:
-            found = f"no {each.program}; needed for streams by {each.use} only"
+            found = f"no {each.program}; needed for {each.needed_for} only"
             yield Check(each.name, State.WARNING, found, _remedy(each), each.packages)
-    if uses is not None and "ovs-dpdk" not in uses:
+    if "ovs-dpdk" not in uses:
         return
     if any(host.exists(path) for path in _OVS_DPDK):
         yield Check("OVS with DPDK", State.OK, _OVS_DPDK[0])
@@ -147,13 +185,12 @@ def _remedy(program: _Program) -> str:
     return program.remedy or _apt(program.packages)
 
 
-def _versions(host: Host, uses: Collection[str] | None) -> Iterator[Check]:
+def _versions(host: Host, uses: Collection[str], asked: bool) -> Iterator[Check]:
     found = fingerprint.versions(host) | {"kernel": host.run(["uname", "-r"]).stdout.strip()}
     packages = {"ovs": ("openvswitch-switch-dpdk",), "dpdk": ("libdpdk-dev",), "qemu": ("qemu-system-x86",)}
-    needed = {"kernel", *({"ovs", "dpdk", "qemu"} if uses is None else {"ovs"} & set(uses))}
-    needed |= {"dpdk"} if uses is not None and "nvgen" in uses else set()
+    needed = {"kernel": "", "ovs": "ovs", "dpdk": "nvgen", "qemu": "qemu"}
     for tool, minimum in MINIMUM.items():
-        if tool not in needed:
+        if needed[tool] and needed[tool] not in uses:
             continue
         version, wanted = found.get(tool), packages.get(tool, ())
         name = f"{tool} version"
@@ -163,6 +200,10 @@ def _versions(host: Host, uses: Collection[str] | None) -> Iterator[Check]:
             yield Check(name, State.MISSING, "absent", _apt(wanted), wanted)
         elif _number(version) < _number(minimum):
             yield Check(name, State.MISSING, f"{version}, below {minimum}", f"install {tool} {minimum} or newer")
+        elif tool == "dpdk" and _number(version) < _number(OLDEST_DPDK):
+            state = State.MISSING if asked else State.WARNING
+            remedy = f"install dpdk {OLDEST_DPDK} or newer, or send with another generator"
+            yield Check(name, state, f"{version}, below {OLDEST_DPDK}, which nvgen needs", remedy)
         else:
             yield Check(name, State.OK, f"{version} (at least {minimum})")
 

@@ -52,7 +52,9 @@ class Port:
         eal: EAL arguments that make the device appear: `("--vdev", "net_virtio_user0,path=...")` or
             `("-a", "0000:3b:00.0")`.
         device: The name under which DPDK then knows it: `net_virtio_user0`, `0000:3b:00.0`.
+        kernel: Name of the kernel's device behind it; empty where there is none.
     """
 
     eal: tuple[str, ...]
     device: str
+    kernel: str = ""

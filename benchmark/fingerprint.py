@@ -63,6 +63,11 @@ def cores(host: Host) -> dict[int, int]:
     return found
 
 
+def machine(host: Host) -> str:
+    """What tells a machine from all others as long as it runs: hosts that share it share cores and memory."""
+    return (host.read("/proc/sys/kernel/random/boot_id") or host.name).strip()
+
+
 def memory(host: Host) -> dict[str, int]:
     """Memory and hugepages: kB as /proc/meminfo counts, pages as a number."""
     text = host.read("/proc/meminfo") or ""

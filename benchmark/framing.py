@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
+from nvbench.abilities import Ability
 from nvbench.axes import Path
 from nvbench.datapaths import TAKES
 from nvbench.datapaths.direct import DirectParameters
 from nvbench.endpoint import LinkKind
+from nvbench.generators import Kind
 from nvbench.measurer import Measurer, Observer, Restart, StandingRig
-from nvbench.plan import Case, Setup, case_id
+from nvbench.naming import case_id
+from nvbench.plan import Case, Setup
 from nvbench.profile import Profile
-from nvbench.rfc2544 import Addresses, Scene, probe_pps
+from nvbench.rfc2544 import Addresses, LatencyTest, Scene, probe_pps
 from nvbench.store import RunWriter
 from nvbench.tables import Subject
 from nvbench.topology import Topology
@@ -39,26 +42,26 @@ class Wire:
     floor_p50_us: float | None = None
 
 
-def _ring(case: Case) -> tuple[int, int, bool]:
+def _ring(case: Case, generator: Kind) -> tuple[int, int, bool]:
     """Queues and descriptors of the generator's ports, and whether they are vhost-user or the kernel's."""
     parameters = case.parameters
     if isinstance(parameters, DirectParameters):
         vhost = parameters.cable == "vhost_user"
     else:
-        vhost = LinkKind.VHOST_USER in TAKES.get(case.path.kind, ())
+        vhost = LinkKind.VHOST_USER in TAKES.get(case.path.kind, ()) and LinkKind.VHOST_USER in generator.links
     return parameters.queues, parameters.descriptors, vhost
 
 
-def ring_and_frames(case: Case) -> tuple[object, ...]:
+def ring_and_frames(case: Case, generator: Kind) -> tuple[object, ...]:
     """What the generator's own limits depend on: its ports and the frames."""
-    return (*_ring(case), case.frames)
+    return (*_ring(case, generator), case.frames)
 
 
-def without_switch(cases: Sequence[Case]) -> list[Setup]:
+def without_switch(cases: Sequence[Case], generator: Kind) -> list[Setup]:
     """The same frames through a wire: one set-up for each kind of port and ring."""
     setups = []
-    for queues, descriptors, vhost in sorted({_ring(case) for case in cases}):
-        alike = [case for case in cases if _ring(case) == (queues, descriptors, vhost)]
+    for queues, descriptors, vhost in sorted({_ring(case, generator) for case in cases}):
+        alike = [case for case in cases if _ring(case, generator) == (queues, descriptors, vhost)]
         mtu = max(case.parameters.mtu for case in alike)
         wire = DirectParameters(
             queues=queues, descriptors=descriptors, mtu=mtu, cable="vhost_user" if vhost else "veth"
@@ -106,6 +109,7 @@ class OnCase:
             drain_s=profile.drain_s,
             quick=profile.quick,
             simulated=self.standing.rig.generator.simulated,
+            paced=Ability.PACED in self.standing.rig.abilities,
             expected_pps=expected_pps,
             restarting=self._restarting if datapath.restarts else None,
             renew=self.standing.renew,
@@ -120,6 +124,8 @@ class OnCase:
         flat_out = self._measurer("ceiling", "ceiling")
         trials = [flat_out(FLAT_OUT_PPS, CEILING_S, AbortRule()) for _ in range(CEILING_TRIALS)]
         ceiling_pps = max(trial.total.sent / trial.elapsed_s / self.case.frames.directions for trial in trials)
+        if not self.standing.rig.abilities >= LatencyTest.needs:
+            return Wire(ceiling_pps)
         probe = self._measurer("ceiling", "floor")(probe_pps(self.case.line_rate_pps), FLOOR_S, AbortRule())
         return Wire(ceiling_pps, probe.latency.percentile_us(50) if probe.valid else None)
 

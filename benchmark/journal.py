@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,7 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol
 
-from nvbench.errors import CommandError, NotReadyError
+from nvbench.errors import CommandError, LostConnectionError, NotReadyError
 from nvbench.hosts import Host
 
 RESTORE_TRIES = 60
@@ -128,6 +129,24 @@ class RunBack:
 
 
 @dataclass(frozen=True, slots=True)
+class EndPrograms:
+    """Programs of our own end, at once.
+
+    Attributes:
+        mark: A part of their command lines that no other program has: a name that was made for this run.
+    """
+
+    mark: str
+    kind: ClassVar[str] = "end_programs"
+
+    def undo(self, host: Host) -> None:
+        """See `Undo.undo`."""
+        # In brackets it matches the programs, and not the command that looks for it.
+        pattern = f"[{self.mark[0]}]{re.escape(self.mark[1:])}"
+        host.run(["pkill", "-KILL", "-f", pattern], check=False)
+
+
+@dataclass(frozen=True, slots=True)
 class StopDaemon:
     """A daemon of our own ends.
 
@@ -187,7 +206,7 @@ def ended(host: Host, pid: int | str) -> bool:
     return not stat or (stat[0] in "ZX" and int(stat[17]) <= 1)
 
 
-UNDOS = (Restore, Remove, RemoveLink, RemoveNamespace, RunBack, StopDaemon, RemoveDomain)
+UNDOS = (Restore, Remove, RemoveLink, RemoveNamespace, RunBack, EndPrograms, StopDaemon, RemoveDomain)
 _KINDS: dict[str, Callable[..., Undo]] = {kind.kind: kind for kind in UNDOS}
 
 
@@ -229,15 +248,20 @@ class Journal:
         """
         entries = self.entries
         kept, faults = entries[:mark], []
+        lost: set[str] = set()
         for entry in reversed(entries[mark:]):
             fields = dict(entry)
-            host = self._hosts.get(fields.pop("host"))
+            name = fields.pop("host")
+            host = self._hosts.get(name)
             try:
                 if host is None:
-                    raise CommandError(f"host {entry['host']} is not in this testbed any more")
+                    raise CommandError(f"host {name} is not in this testbed any more")
+                if name in lost:  # each further try would take as long as the first
+                    raise CommandError("not tried")
                 _KINDS[fields.pop("kind")](**fields).undo(host)
             except CommandError as error:
-                faults.append(f"{entry['kind']} on {entry['host']}: {error}")
+                lost |= {name} if isinstance(error, LostConnectionError) else set()
+                faults.append(f"{entry['kind']} on {name}: {error}")
                 kept.insert(mark, entry)
         self._rewrite(kept)
         return faults
@@ -255,8 +279,13 @@ class Journal:
 
 
 @contextmanager
-def locked(testbed: str, hosts: Mapping[str, Host]) -> Iterator[Journal]:
+def locked(testbed: str, hosts: Mapping[str, Host], source: str = "") -> Iterator[Journal]:
     """The journal of a testbed, held by this process alone; what it still holds at the end is undone.
+
+    Args:
+        testbed: Its name.
+        hosts: Its hosts.
+        source: Its file; empty where the name tells.
 
     Raises:
         NotReadyError: Another run holds the testbed, or an earlier change cannot be undone.
@@ -270,12 +299,12 @@ def locked(testbed: str, hosts: Mapping[str, Host]) -> Iterator[Journal]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             lock.seek(0)
-            holder = lock.read().strip() or "another process"
+            holder = lock.readline().strip() or "another process"
             raise NotReadyError(
                 f"in use by {holder}", place=f"testbed {testbed}", remedy="wait for it to end, or stop it"
             ) from None
         lock.truncate(0)
-        lock.write(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}")
+        lock.write(f"process {os.getpid()} since {time.strftime('%H:%M:%S')}\n{source}")
         lock.flush()
         journal = Journal(folder / f"{testbed}.journal", hosts)
         _undo(journal, testbed)  # what a killed run left behind
@@ -296,5 +325,12 @@ def _undo(journal: Journal, testbed: str) -> None:
 
 
 def left_behind() -> list[str]:
-    """Testbeds whose journal holds something to undo."""
-    return sorted(path.stem for path in state_folder().glob("*.journal"))
+    """Testbeds whose journal holds something to undo, by name or file."""
+    return sorted(_source(path.with_suffix(".lock")) or path.stem for path in state_folder().glob("*.journal"))
+
+
+def _source(lock: Path) -> str:
+    try:
+        return lock.read_text().partition("\n")[2].strip()
+    except OSError:
+        return ""

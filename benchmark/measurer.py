@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from nvbench.collectors import Absence, Recording
-from nvbench.errors import NvbenchError
+from nvbench.errors import LostConnectionError, NvbenchError
 from nvbench.generators.base import Live, OnLive
 from nvbench.rigs import Rig
 from nvbench.store import RunWriter
 from nvbench.tables import ResultRow, Subject
 from nvbench.traffic import Traffic
-from nvbench.trial import AbortRule, Step, Trial, Validity
+from nvbench.trial import AbortRule, Counters, Step, Trial, Validity
 from nvbench.trial_rows import trial_row
 from nvbench.units import scaled
 
@@ -154,10 +154,17 @@ class Measurer:
 
             return self.standing.rig.generator.trial(load_pps, duration_s, abort, on_live, then=then, detail=detail)
 
-        with self.standing.rig.recorder.recording(total_s) as recording:
-            self._told(recording)
-            trial = self._restarted(send, self.restart) if self.restart else self._watched(send, abort)
-        trial = self._kept(trial, recording)
+        recording: Recording | None = None
+        try:
+            with self.standing.rig.recorder.recording(total_s) as recording:
+                self._told(recording)
+                trial = self._restarted(send, self.restart) if self.restart else self._watched(send, abort)
+            if isinstance(recording.fault, LostConnectionError):
+                raise recording.fault
+            trial = self._kept(trial, recording)
+        except LostConnectionError as error:
+            trial = self._kept(_lost(self.traffic, load_pps, total_s, error), None)
+            self.standing.renew()  # what still runs is ended first
         self.observer.trial(self.subject.case_id, trial)
         return trial
 
@@ -197,13 +204,15 @@ class Measurer:
         self.standing.restarted()
         return trial
 
-    def _kept(self, trial: Trial, recording: Recording) -> Trial:
+    def _kept(self, trial: Trial, recording: Recording | None) -> Trial:
         """The trial, under the name by which it is stored with what was recorded of it."""
-        simulated = self.standing.rig.generator.simulated
-        row = trial_row(self.subject, trial, purpose=self.purpose, simulated=simulated)
+        rig = self.standing.rig
+        trial = replace(trial, started_at=trial.started_at - rig.clock_ahead_s)
+        row = trial_row(self.subject, trial, purpose=self.purpose, simulated=rig.generator.simulated)
         trial = replace(trial, trial_id=self.store.append_trial(row))
-        self.store.append_samples(trial.trial_id, recording.samples)
-        self._told(recording)
+        if recording:
+            self.store.append_samples(trial.trial_id, recording.samples)
+            self._told(recording)
         return trial
 
     def _told(self, recording: Recording) -> None:
@@ -214,6 +223,19 @@ class Measurer:
         """
         if recording.fault and self.restart is None:
             raise recording.fault
+
+
+def _lost(traffic: Traffic, load_pps: float, duration_s: float, error: LostConnectionError) -> Trial:
+    """A trial of which nothing is known but that it was begun, since a host could not be heard any more."""
+    return Trial(
+        intended_pps=load_pps,
+        duration_s=duration_s,
+        elapsed_s=0.0,
+        directions=(Counters(),) * traffic.directions,
+        validity=Validity.GONE,
+        reason=str(error),
+        started_at=time.time(),
+    )
 
 
 def held_against(trial: Trial, absence: Absence, abort: AbortRule, *, ceiling_pps: float | None = None) -> Trial:

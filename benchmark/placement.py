@@ -48,19 +48,19 @@ class Placement:
 def place_cores(testbed: Testbed, online: Online, switch_online: Online | None = None) -> Placement:
     """Place generator, switch and housekeeping; what the testbed names stays, `auto` takes what is left.
 
-    On one host: housekeeping on the first core, the switch on the last, the generator beside it, all on one
+    On one machine: housekeeping on the first core, the switch on the last, the generator beside it, all on one
     NUMA node. With two cores the generator shares the first with housekeeping; with one, all share it.
 
     Args:
         testbed: Names cores, or leaves them to this function.
         online: Core -> NUMA node, on the generator's host.
-        switch_online: The same on the switch's host, if that is another.
+        switch_online: The same on the switch's host, if that is another machine.
 
     Raises:
         NotReadyError: A named core or node is not there, or none is.
     """
-    generator, switch, together = testbed.generator, testbed.switch, testbed.one_host
-    far_online = online if together or switch_online is None else switch_online
+    generator, switch, together = testbed.generator, testbed.switch, switch_online is None
+    far_online = online if switch_online is None else switch_online
     near_named = {*(generator.cores or ()), *_given(generator.housekeeping_core)}
     far_named = {*(switch.pmd_cores or ()), *_given(switch.housekeeping_core)}
     if not online or not far_online:

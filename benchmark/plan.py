@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import random
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from zlib import crc32
 
 from pydantic import ValidationError
 
 from nvbench.axes import Path
 from nvbench.datapaths import PARAMETERS, Parameters
+from nvbench.endpoint import LinkKind
 from nvbench.errors import NotPossibleError, UsageError
-from nvbench.faults import Fault, faults, refuse
+from nvbench.faults import Fault, did_you_mean, faults, refuse
+from nvbench.generators import KINDS, Kind
+from nvbench.naming import case_id
 from nvbench.offloads import Offloads
 from nvbench.profile import ETHERNET_BYTES, Profile, Tests
 from nvbench.rfc2544 import Expected
 from nvbench.tables import Setting
 from nvbench.testbed import Testbed
-from nvbench.topology import Topology
-from nvbench.traffic import Direction, Traffic
+from nvbench.traffic import Traffic
 from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES, line_rate_pps
-from nvbench.wiring import link_kinds
+from nvbench.wiring import generator_links, link_kinds
 
 MAX_CASES = 10_000
-LONGEST_PART = 40
-"""Characters of a value in a case's name."""
-
 SETUP_S = 5.0
 """A switch and a generator coming up and going down."""
 
@@ -115,6 +112,7 @@ class Plan:
         link_bps: Speed of the links.
         cases: Ordered so that those of one set-up stand together; shuffled otherwise, by the profile's seed.
         impossible: What was asked for and cannot be had here.
+        generators: The kinds of generators that can send it, best first; none where nothing is real.
     """
 
     profile: Profile
@@ -122,6 +120,7 @@ class Plan:
     link_bps: float
     cases: tuple[Case, ...]
     impossible: tuple[Impossible, ...] = ()
+    generators: tuple[Kind, ...] = ()
 
     @property
     def simulated(self) -> bool:
@@ -183,26 +182,52 @@ def make_plan(profile: Profile, testbed: Testbed) -> Plan:
             f"lists values that are equal, or that names do not tell apart: {twice[0]} is there twice",
             place=profile.name,
         )
-    reasons = [_impossible(case, testbed) for case in asked]
+    generators, reasons = _able(asked, profile, testbed)
     possible = [case for case, reason in zip(asked, reasons, strict=True) if not reason]
     impossible = tuple(Impossible(case, why) for case, why in zip(asked, reasons, strict=True) if why)
     if not possible:
-        refuse([f"{profile.name}: {case.case.case_id}: not possible here: {case.reason}" for case in impossible])
-    return Plan(profile, testbed, link_bps, _shuffled(possible, profile.seed), impossible)
+        refuse(_told_once(profile, impossible))
+    return Plan(profile, testbed, link_bps, _shuffled(possible, profile.seed), impossible, generators)
 
 
-def _impossible(case: Case, testbed: Testbed) -> str:
-    """Why a case cannot be had, from what is written down alone; empty where it can."""
+def _told_once(profile: Profile, impossible: Sequence[Impossible]) -> list[str]:
+    if len({each.reason for each in impossible}) == 1 < len(impossible):
+        return [f"{profile.name}: not possible here: {impossible[0].reason}"]
+    return [f"{profile.name}: {each.case.case_id}: not possible here: {each.reason}" for each in impossible]
+
+
+def _able(cases: Sequence[Case], profile: Profile, testbed: Testbed) -> tuple[tuple[Kind, ...], list[str]]:
+    """The generators that can do as many of the cases as the best can; and why not, case by case, empty where so."""
     if testbed.simulated:
-        return ""
+        return (), [""] * len(cases)
+    told = {kind.name: [_impossible(case, testbed, kind) for case in cases] for kind in profile.generators}
+    fewest = min(sum(map(bool, reasons)) for reasons in told.values())
+    able = tuple(kind for kind in profile.generators if sum(map(bool, told[kind.name])) == fewest)
+    return able, told[able[0].name]
+
+
+def _impossible(case: Case, testbed: Testbed, generator: Kind) -> str:
+    """Why a case cannot be had with a generator, from what is written down alone; empty where it can."""
     if case.traffic is not None:
         overhead = ETHERNET_BYTES + FCS_BYTES + (VLAN_TAG_BYTES if case.traffic.vlan is not None else 0)
         if (packet := case.traffic.largest_frame_bytes - overhead) > case.parameters.mtu:
             return f"a frame of {packet + overhead} bytes does not fit the MTU of {case.parameters.mtu}"
+        if reason := generator.cannot_send(case.traffic):
+            return f"{generator.name} cannot send these frames: it {reason}"
     try:
-        link_kinds(case.path, case.parameters, testbed, streams=case.traffic is None)
+        kinds = link_kinds(case.path, case.parameters, testbed, generator if case.traffic else None)
     except NotPossibleError as error:
         return str(error)
+    return _unable(case, generator, generator_links(testbed, kinds)) if case.traffic else ""
+
+
+def _unable(case: Case, generator: Kind, links: Collection[LinkKind]) -> str:
+    """What tests need of the generator and it cannot do."""
+    able = generator.abilities(links)
+    for test in case.tests.each():
+        if lacking := sorted(test.needs - able):
+            needed = f"{test.name} needs a generator that can {' and '.join(lacking)}, which {generator.name} cannot"
+            return f"{needed} (-s tests.{test.name}=null leaves it out)"
     return ""
 
 
@@ -217,65 +242,6 @@ def _shuffled(cases: Sequence[Case], seed: int) -> tuple[Case, ...]:
     for group in groups:
         dice.shuffle(group)
     return tuple(case for group in groups for case in group)
-
-
-def case_id(path: Path, parameters: Parameters, traffic: Traffic | None, offloads: Offloads | None = None) -> str:
-    """A case's name: `ovs_dpdk-1q-64B`, or `-imix_a7b4g` for a mix of sizes, then whatever differs from its default.
-
-    Where streams are sent: `ovs_dpdk-VM-to-VM-namespace-1q-no_tso`.
-    """
-    parts = [path.kind, *_around(path), f"{parameters.queues}q"]
-    if traffic:
-        parts.append(_mix(traffic.imix) if traffic.imix else f"{traffic.frame_bytes}B")
-    for name, option in type(parameters).model_fields.items():
-        value = getattr(parameters, name)
-        if name != "queues" and value != option.default:
-            parts.append(_part(name, value))
-    parts += _traffic_parts(traffic) if traffic else []
-    parts += [_part(name, state) for name, state in offloads.asked().items()] if offloads else []
-    return "-".join(parts)
-
-
-def _around(path: Path) -> Iterator[str]:
-    if path.topology is not Topology.P2P:
-        yield path.topology
-    if path.guest:
-        yield path.guest
-
-
-def _part(name: str, value: object) -> str:
-    if isinstance(value, bool):
-        return name if value else f"no_{name}"
-    text = value if isinstance(value, str) else f"{value!r}".removesuffix(".0")
-    fit = _short(re.sub(r"[^\w.+-]+", "_", text, flags=re.ASCII).strip("_"), text)
-    return f"{name}_{fit}" if isinstance(value, str) else f"{name}{fit}"
-
-
-def _short(text: str, whole: str) -> str:
-    """A text short enough for a part of a file's name; where it is cut, a sum tells it from its like."""
-    return text if len(text) <= LONGEST_PART else f"{text[:LONGEST_PART]}_{crc32(whole.encode()):08x}"
-
-
-def _traffic_parts(traffic: Traffic) -> Iterator[str]:
-    plain = Traffic(traffic.frame_bytes)
-    if traffic.flows != plain.flows:
-        yield f"flows{traffic.flows}"
-    if traffic.vary != plain.vary:
-        yield f"vary_{'+'.join(traffic.vary)}"
-    if traffic.vlan is not None:
-        yield f"vlan{traffic.vlan}"
-    if traffic.direction is Direction.BIDIRECTIONAL:
-        yield "bidir"
-
-
-def _text(value: object) -> str:
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
-
-
-def _mix(genome: str) -> str:
-    """A genome with its repeats counted, and short enough to be part of a file's name."""
-    text = "".join(f"{letter}{count}" if (count := len(list(run))) > 1 else letter for letter, run in groupby(genome))
-    return f"imix_{_short(text, genome)}"
 
 
 def expected_case_s(profile: Profile, *, streams: bool) -> float:
@@ -309,6 +275,10 @@ def _mismatches(profile: Profile, testbed: Testbed) -> Iterator[str]:
         yield (
             f"a simulated run belongs on a simulated testbed, {testbed.name} is a real one (give --testbed simulated)"
         )
+    known = [kind.name for kind in KINDS]
+    for name in set(testbed.generator.programs) - set(known):
+        place, guess = testbed.place("generator", "programs", name), did_you_mean(name, known)
+        yield f"{place}: generator.programs: no generator is called {name!r} ({guess or f'there are {known}'})"
 
 
 def _simulated(profile: Profile) -> str:
@@ -346,3 +316,7 @@ def _cases_of(path: Path, parameters: Parameters, profile: Profile, link_bps: fl
 
 def _told(fault: Fault) -> str:
     return f"{fault.what} ({fault.remedy})" if fault.remedy else fault.what
+
+
+def _text(value: object) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from nvbench.axes import DatapathAxes, Datapaths, Model, OffloadAxes, TrafficAxe
 from nvbench.datapaths import PARAMETERS
 from nvbench.errors import UsageError
 from nvbench.faults import Fault, did_you_mean, faults, refuse
+from nvbench.generators import AUTO, KINDS, Kind
 from nvbench.generators.stream_tools import stream_tool
 from nvbench.generators.streams import StreamTest
 from nvbench.guests import OFFERS as GUEST_OFFERS
@@ -29,6 +30,10 @@ from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES
 from nvbench.yamlfile import Document, locate, packaged, parse
 
 PACKAGE = "nvbench.profiles"
+SIMULATED = "simulated"
+GENERATORS = (AUTO, *(kind.name for kind in KINDS), SIMULATED)
+"""What a profile may say of the generator."""
+
 ETHERNET_BYTES = 14
 UDP_PORTS = 1 << 16
 
@@ -39,7 +44,14 @@ def _file_name(name: str) -> str:
     return name
 
 
+def _generator_name(name: str) -> str:
+    if name not in GENERATORS:
+        raise ValueError(f"must be one of {', '.join(GENERATORS)}; not {name!r}", did_you_mean(name, GENERATORS))
+    return name
+
+
 Name = Annotated[str, AfterValidator(_file_name)]
+GeneratorName = Annotated[str, AfterValidator(_generator_name)]
 
 
 class Tests(Model):
@@ -76,6 +88,7 @@ class Profile(Model):
         datapath: Paths to sweep.
         traffic: The generator's frames, for the tests of RFC 2544.
         endpoints: Offloads of the endpoints, for the tests of streams.
+        generator: Who sends the frames: one of `generators.KINDS`, `auto` for the best that there is, or `simulated`.
         repeat_invalid: How often an invalid trial is measured again.
         drain_s: Wait after the last frame before counters are read.
         quick: Whether the file's `quick` section was laid over it.
@@ -87,7 +100,7 @@ class Profile(Model):
     datapath: Datapaths
     traffic: TrafficAxes | None = None
     endpoints: OffloadAxes = OffloadAxes()
-    generator: Literal["nvgen", "simulated"] = "nvgen"
+    generator: GeneratorName = AUTO
     tests: Tests
     repeat_invalid: int = Field(default=3, ge=0, le=100)
     drain_s: float = Field(default=2.0, ge=0, le=60)
@@ -97,7 +110,12 @@ class Profile(Model):
     @property
     def simulated(self) -> bool:
         """Whether nothing real is measured."""
-        return self.generator == "simulated"
+        return self.generator == SIMULATED
+
+    @property
+    def generators(self) -> tuple[Kind, ...]:
+        """Kinds of generators that may send its frames, best first; none where it is simulated."""
+        return tuple(kind for kind in KINDS if self.generator in (kind.name, AUTO))
 
     @property
     def default_testbed(self) -> str:

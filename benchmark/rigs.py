@@ -10,19 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
-from nvbench.bench import Bench, generator_memory_mb
+from nvbench.abilities import Ability
+from nvbench.bench import BUILD_FOLDER, Bench, generator_memory_mb
 from nvbench.collectors import Collector, DpdkTelemetry, Inside, PollerWatch, Recorder, find_process, machine, tasks_of
 from nvbench.datapaths.base import Datapath, dpdk_files
 from nvbench.datapaths.simulated import Simulated, SimulatedParameters
 from nvbench.datapaths.testpmd import Testpmd
 from nvbench.errors import DatapathError, RunBrokeError
-from nvbench.generators import nvgen
-from nvbench.generators.base import Generator, Layout
+from nvbench.generators import Kind
+from nvbench.generators.base import Generator, Layout, Seat
 from nvbench.generators.devices import Device, LoadedDevice
 from nvbench.generators.simulated import SimulatedGenerator
 from nvbench.guests import Guest
 from nvbench.guests.namespace import Namespace
 from nvbench.hosts import Host, LocalHost
+from nvbench.journal import EndPrograms, Remove, state_folder
 from nvbench.plan import Setup
 from nvbench.rising import CLIENT, SERVER, Rising
 
@@ -31,13 +33,27 @@ READY_PATIENCE_S = 30.0
 
 @dataclass
 class Rig:
-    """A datapath that is up, with a generator connected to it."""
+    """A datapath that is up, with a generator connected to it.
+
+    Attributes:
+        datapath: What forwards.
+        generator: What sends.
+        make_watch: Makes who watches the threads that forward.
+        guests: What stands behind the datapath.
+        make_recorder: Makes who has all of it looked at.
+        abilities: What the generator can do here.
+        clock_ahead_s: How far the clock of the generator's host is ahead of this machine's.
+        watch: Who watches now.
+        recorder: Who has it looked at now.
+    """
 
     datapath: Datapath
     generator: Generator
     make_watch: Callable[[], PollerWatch]
     guests: tuple[Guest, ...] = ()
     make_recorder: Callable[[], Recorder] | None = None
+    abilities: frozenset[Ability] = frozenset(Ability)
+    clock_ahead_s: float = 0.0
     watch: PollerWatch = field(init=False)
     recorder: Recorder = field(init=False)
 
@@ -99,8 +115,15 @@ class StreamRig:
 
 
 @contextmanager
-def frame_rig(bench: Bench, setup: Setup, *, drain_s: float, seed: int = 1) -> Iterator[Rig]:
+def frame_rig(bench: Bench, setup: Setup, generator: Kind | None, *, drain_s: float, seed: int = 1) -> Iterator[Rig]:
     """Bring a datapath up with a generator connected.
+
+    Args:
+        bench: On what.
+        setup: What to bring up.
+        generator: What sends; None where nothing is real.
+        drain_s: Wait for stragglers after the last frame of a trial.
+        seed: For what is simulated.
 
     Raises:
         NvbenchError: It did not come up; the host is as before.
@@ -108,43 +131,57 @@ def frame_rig(bench: Bench, setup: Setup, *, drain_s: float, seed: int = 1) -> I
     if isinstance(setup.parameters, SimulatedParameters):
         yield _simulated_rig(setup.parameters, seed)
         return
+    assert generator is not None  # noqa: S101 - a plan of real frames has one
     with _taken_down(bench) as stack:
-        rising = Rising(bench, setup, stack)
-        ports, inside = rising.generator_ports()
-        layout = Layout(
-            ports=ports,
-            cores=bench.placement.generator_cores,
-            queues=setup.parameters.queues,
-            descriptors=setup.parameters.descriptors,
-            max_frame_bytes=setup.max_frame_bytes,
-            memory_mb=generator_memory_mb(setup.parameters, setup.max_frame_bytes),
-        )
-        prefix = f"{rising.name}-gen"
-        bench.journal.record(bench.generator_host, dpdk_files(prefix))
-        generator = nvgen.Nvgen.start(
-            inside,
-            layout,
-            binary=bench.nvgen,
-            housekeeping_core=bench.placement.housekeeping_core,
-            file_prefix=prefix,
-            drain_s=drain_s,
-        )
-        stack.callback(generator.close)
+        rising = Rising(bench, setup, stack, generator)
+        seat = _seat(bench, rising, setup, generator, drain_s)
+        sender = generator.start(seat)
+        stack.callback(sender.close)
         try:
             rising.finish()
         except DatapathError:
-            generator.check_alive()  # its end is then the fault to tell
+            sender.check_alive()  # its end is then the fault to tell
             raise
-        generator.ready(READY_PATIENCE_S)
+        sender.ready(READY_PATIENCE_S)
         datapath = rising.datapath
         yield Rig(
             datapath,
-            generator,
+            sender,
             lambda: PollerWatch(bench.switch_host, datapath.poller(), bench.placement.pmd_cores),
             rising.guests,
-            lambda: _recorder(bench, rising, rising.guests, prefix),
+            lambda: _recorder(bench, rising, rising.guests, (generator.process, seat.file_prefix)),
+            abilities=generator.abilities(rising.generator_links),
+            clock_ahead_s=bench.clocks[bench.testbed.generator.host].offset_s,
         )
         bench.take_commands()  # what trials ask again and again is no part of how the bench was set up
+
+
+def _seat(bench: Bench, rising: Rising, setup: Setup, generator: Kind, drain_s: float) -> Seat:
+    """Where the generator sits; all that it leaves there is in the journal."""
+    ports, inside = rising.generator_ports()
+    layout = Layout(
+        ports=ports,
+        cores=bench.placement.generator_cores,
+        queues=setup.parameters.queues,
+        descriptors=setup.parameters.descriptors,
+        max_frame_bytes=setup.max_frame_bytes,
+        memory_mb=generator.memory_mb(generator_memory_mb(setup.parameters, setup.max_frame_bytes)),
+    )
+    host, prefix = bench.generator_host, f"{rising.name}-gen"
+    folder = f"{state_folder()}/{prefix}"
+    for undo in (dpdk_files(prefix), Remove(folder), EndPrograms(prefix)):
+        bench.journal.record(host, undo)
+    host.make_folder(folder)
+    return Seat(
+        host=inside,
+        layout=layout,
+        housekeeping_core=bench.placement.housekeeping_core,
+        file_prefix=prefix,
+        folder=folder,
+        cache=BUILD_FOLDER,
+        program=bench.testbed.generator.programs.get(generator.name, ""),
+        drain_s=drain_s,
+    )
 
 
 @contextmanager
@@ -167,22 +204,25 @@ def stream_rig(bench: Bench, setup: Setup) -> Iterator[StreamRig]:
         bench.take_commands()  # as above
 
 
-def _recorder(bench: Bench, rising: Rising, guests: tuple[Guest, ...], prefix: str = "") -> Recorder:
+def _recorder(
+    bench: Bench, rising: Rising, guests: tuple[Guest, ...], sender: tuple[str, str] | None = None
+) -> Recorder:
     """Who looks at a rig: at its machines, its datapath and the insides of its guests, in this order after a trial.
 
     Args:
         bench: Where it is.
         rising: What came up.
         guests: Its guests, and the endpoints that are none.
-        prefix: The generator's file prefix, where there is one.
+        sender: The generator's process by name and file prefix, where there is one.
     """
     switch, placement, testbed = bench.switch_host, bench.placement, bench.testbed
     tasks = tasks_of(switch, "switch", rising.datapath.poller())
     for guest in guests:
         emulator = find_process(switch, "qemu-system", f"{rising.name}-{guest.name}")
         tasks += tasks_of(switch, f"guest {guest.name}", emulator)
-    sender = find_process(bench.generator_host, "nvgen", prefix) if prefix else None
-    sending = tasks_of(bench.generator_host, "generator", sender)
+    sending = tasks_of(
+        bench.generator_host, "generator", find_process(bench.generator_host, *sender) if sender else None
+    )
     cores = {*placement.pmd_cores, placement.switch_housekeeping_core, *(testbed.guests.cores or ())}
     senders = {*placement.generator_cores, placement.housekeeping_core}
     machines = []

@@ -13,15 +13,16 @@ from nvbench.datapaths import make_datapath
 from nvbench.datapaths.base import Place
 from nvbench.endpoint import Link, LinkKind, Port
 from nvbench.errors import NotPossibleError
+from nvbench.generators import Kind
 from nvbench.generators.base import far_device, far_end
-from nvbench.guests import Guest, GuestPlace, Nic, bridge_devices, make_guest
+from nvbench.guests import Guest, GuestPlace, Nic, make_guest
 from nvbench.guests.namespace import Namespace
 from nvbench.hosts import Host, NamespaceHost
 from nvbench.journal import state_folder
 from nvbench.plan import Setup
 from nvbench.testbed import PortWiring
 from nvbench.topology import End, GuestPort, Outer, forwarders, guests, segments
-from nvbench.wiring import Kinds, link_kinds
+from nvbench.wiring import Kinds, generator_links, link_kinds
 
 CLIENT, SERVER = "10.99.0.1", "10.99.0.2"
 
@@ -36,13 +37,14 @@ def flat(pairs: Iterable[tuple[_T, _T]]) -> list[_T]:
 class Rising:
     """A datapath, its links and its guests, on their way up: the datapath is, the rest comes with `finish`."""
 
-    def __init__(self, bench: Bench, setup: Setup, stack: ExitStack) -> None:
+    def __init__(self, bench: Bench, setup: Setup, stack: ExitStack, generator: Kind | None = None) -> None:
         self.name = bench.new_name()
         self._bench, self._setup, self._stack = bench, setup, stack
         self._folder = f"{state_folder()}/{self.name}"
-        kinds = link_kinds(setup.path, setup.parameters, bench.testbed, streams=setup.streams)
+        kinds = link_kinds(setup.path, setup.parameters, bench.testbed, generator)
         own_devices = setup.path.kind == "sriov" or setup.path.guest == "ssh"
         self._private = bench.testbed.virtual and not own_devices
+        self.generator_links = generator_links(bench.testbed, kinds) if generator else frozenset()
         pairs = self._linked(kinds)
         self._ends = list(zip(flat(segments(setup.path.topology)), flat(pairs), strict=True))
         self._outer: dict[int, Guest] = {}
@@ -67,7 +69,7 @@ class Rising:
         for guest in everyone:
             guest.ready()
         for number in forwarders(self._setup.path.topology):
-            bridge_devices(self.guests[number])
+            self.guests[number].forward()
 
     # -- links and the datapath's place ------------------------------------------------------------------------
 
@@ -124,7 +126,15 @@ class Rising:
         parameters = self._setup.parameters
         address = f"{CLIENT if index == 0 else SERVER}/24" if is_end else ""
         mac = f"52:54:00:99:00:{index + 1:02x}"
-        return Nic(link, mac, address, parameters.mtu, parameters.queues, parameters.carries_offloads)
+        return Nic(
+            link,
+            mac,
+            address,
+            mtu=parameters.mtu,
+            queues=parameters.queues,
+            offloads=parameters.carries_offloads,
+            descriptors=parameters.descriptors,
+        )
 
     def _guest_place(self, host: Host) -> GuestPlace:
         cores = self._bench.testbed.guests.cores or (self._bench.placement.switch_housekeeping_core,)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from nvbench.bench import Bench, reach
+from nvbench.bench import Bench, Chosen, placed, reach
 from nvbench.datapaths import Datapath
 from nvbench.errors import (
     CommandError,
@@ -20,10 +20,9 @@ from nvbench.errors import (
     NvbenchError,
     RunBrokeError,
 )
-from nvbench.fingerprint import cores
 from nvbench.framing import OnCase, Wire, frame_subject, ring_and_frames, without_switch
+from nvbench.generators import Kind
 from nvbench.measurer import Observer, StandingRig
-from nvbench.placement import place_cores
 from nvbench.plan import Case, Plan, Setup, setup_key
 from nvbench.rigs import Rig, StreamRig, frame_rig, stream_rig
 from nvbench.store import RunState, RunWriter
@@ -68,6 +67,7 @@ class Session:
     _broken: set[str] = field(default_factory=set, init=False)
     _versions: dict[str, list[str]] = field(default_factory=dict, init=False)
     _wires: Mapping[tuple[object, ...], Wire] = field(default_factory=dict, init=False)
+    _generator: Kind | None = field(default=None, init=False)
     _seed: int = field(default=0, init=False)
 
     def run(self) -> None:
@@ -89,6 +89,7 @@ class Session:
         """
         self._seed = self.plan.profile.seed
         self.store.note_fingerprint(self.bench.fingerprint())
+        chosen: Chosen | None = None
         for impossible in self.plan.impossible:
             self._mark(impossible.case, f"not possible here: {impossible.reason}")
         if not self.plan.profile.simulated:
@@ -96,8 +97,12 @@ class Session:
                 for warning in self.bench.placement.warnings:
                     self.store.warn(warning)
             self.observer.stage("making the bench ready")
-            self.bench.make_ready(self.plan)
-        self._wires = self._measured_wires()
+            chosen = self.bench.make_ready(self.plan)
+        if chosen:
+            self._generator = chosen.kind
+            self.store.note_fingerprint({"generator_chosen": chosen.why})
+            self.observer.stage(f"frames come from {chosen.why}")
+            self._wires = self._measured_wires(chosen.kind)
 
     def measure(self, setup: Setup, *, block: int = 0, seed: int | None = None) -> bool:
         """Bring a set-up's rig up, measure its cases, and take it down; a case that breaks is marked and passed over.
@@ -140,7 +145,7 @@ class Session:
             try:
                 with StandingRig(partial(self._rig, setup)) as standing:
                     while left:
-                        self._measure(left[0], standing, self._wires.get(ring_and_frames(left[0]), Wire()))
+                        self._measure(left[0], standing)
                         del left[0]
             except NotPossibleError as error:
                 self._mark_all(left, f"not possible here: {error}")
@@ -148,6 +153,7 @@ class Session:
             except BREAKS as error:
                 self._faults.append(error)
                 self._mark(left.pop(0), f"{BROKE}{error}")
+                self.bench.check_hosts()
         return True
 
     def _run_streams(self, setup: Setup) -> bool:
@@ -167,6 +173,7 @@ class Session:
                 self._faults.append(error)
                 if not up:
                     streaming.give_up(f"{BROKE}{error}")
+                self.bench.check_hosts()
         for row in streaming.answers():
             self._keep(row)
         return possible
@@ -203,13 +210,15 @@ class Session:
         )
         for name in names:
             profile = self.plan.profile
-            about = replace(frame_subject(case, profile.generator) if case.traffic else subject(case), test=name)
+            about = replace(frame_subject(case, self._sender) if case.traffic else subject(case), test=name)
             rate = case.line_rate_pps or None
             row = ResultRow(subject=about, rate_pps=None, line_rate_pps=rate, verdict=verdict, quick=profile.quick)
             self._keep(row)
 
-    def _measure(self, case: Case, standing: StandingRig, wire: Wire) -> None:
+    def _measure(self, case: Case, standing: StandingRig) -> None:
         """Make every test of a case; what the last frame size of its kind could do narrows where it is searched."""
+        generator = self._generator
+        wire = self._wires.get(ring_and_frames(case, generator), Wire()) if generator else Wire()
         on_case = self._on(standing, case)
         kin = (*setup_key(case), replace(case.frames, frame_bytes=0, imix=""))
         scene = on_case.scene(wire, {**self._answers.get(kin, {}), **self._expected(case.case_id)})
@@ -232,7 +241,7 @@ class Session:
     @contextmanager
     def _rig(self, setup: Setup) -> Iterator[Rig]:
         profile, kind = self.plan.profile, setup.path.kind
-        with frame_rig(self.bench, setup, drain_s=profile.drain_s, seed=self._seed) as rig:
+        with frame_rig(self.bench, setup, self._generator, drain_s=profile.drain_s, seed=self._seed) as rig:
             generator = {"generator": rig.generator.version, "clock": rig.generator.clock}
             self.store.note_fingerprint(self._builds(setup, rig.datapath) | generator)
             self.store.note_commands(*self.bench.take_commands())
@@ -242,7 +251,11 @@ class Session:
                 self.store.warn(EMULATED)
             yield rig
 
-    def _measured_wires(self) -> dict[tuple[object, ...], Wire]:
+    @property
+    def _sender(self) -> str:
+        return self._generator.name if self._generator else self.plan.profile.generator
+
+    def _measured_wires(self, generator: Kind) -> dict[tuple[object, ...], Wire]:
         """What the generator can do with each kind of frame, measured where no switch is in the way.
 
         Only where links are virtual: a physical port takes frames at its own rate whatever happens behind it, and
@@ -250,11 +263,11 @@ class Session:
         """
         found: dict[tuple[object, ...], Wire] = {}
         frames = [case for case in self.plan.cases if case.traffic is not None]
-        for setup in without_switch(frames) if self.bench.testbed.virtual else ():
+        for setup in without_switch(frames, generator) if self.bench.testbed.virtual else ():
             self.observer.stage("measuring the generator's ceiling and floor, without a switch")
             with StandingRig(partial(self._rig, setup)) as standing:
                 for case in setup.cases:
-                    found[ring_and_frames(case)] = self._on(standing, case).wire()
+                    found[ring_and_frames(case, generator)] = self._on(standing, case).wire()
         return found
 
 
@@ -306,8 +319,7 @@ def arranged(held: Bench, testbed: Testbed) -> Iterator[Bench]:
         hosts = reach(testbed)
         for host in hosts.values():
             stack.callback(host.close)
-        near, far = (cores(hosts[side.host]) for side in (testbed.generator, testbed.switch))
-        yield Bench(testbed, hosts, held.journal, place_cores(testbed, near, far))
+        yield Bench(testbed, hosts, held.journal, placed(testbed, hosts))
 
 
 def _step_aside(bench: Bench) -> None:

@@ -214,9 +214,20 @@ def ratio_interval(base: Sequence[Bounds], new: Sequence[Bounds], level: float =
     left_out = _left_out(_null(_untied(len(base) + len(new)), min(len(base), len(new))), count, level)
     if left_out is None:
         return None
-    lows = sorted(_ratio(after[0], before[1]) for after in new for before in base)
-    highs = sorted(_ratio(after[1], before[0], of_nothing=math.inf) for after in new for before in base)
-    return lows[left_out], highs[-1 - left_out]
+    lows = _sorted_ratios([after[0] for after in new], [before[1] for before in base], of_nothing=0.0)
+    highs = _sorted_ratios([after[1] for after in new], [before[0] for before in base], of_nothing=math.inf)
+    return float(lows[left_out]), float(highs[-1 - left_out])
+
+
+def _sorted_ratios(after: Sequence[float], before: Sequence[float], of_nothing: float) -> Any:
+    """`_ratio` of all pairs, smallest first; as an array, since there may be hundreds of thousands."""
+    import numpy as np  # noqa: PLC0415 - slow to import
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.divide.outer(np.asarray(after, float), np.asarray(before, float))
+    found[:, np.isinf(before)] = 0.0
+    found[np.isnan(found)] = of_nothing
+    return np.sort(found, axis=None)
 
 
 def paired_ratio_interval(base: Sequence[Bounds], new: Sequence[Bounds], level: float = LEVEL) -> Bounds | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -74,12 +75,12 @@ class Machine(Model):
 
     Attributes:
         address: `local`, or `[user@]host` for SSH.
-        port: SSH port.
+        port: SSH port; None: the one that the user's SSH configuration names, or 22.
         key: SSH key file; None: what the user's SSH agent and configuration offer.
     """
 
     address: Annotated[str, _form(r"([A-Za-z_][\w.-]*@)?[A-Za-z0-9][\w.:-]*", "`local` or user@host")]
-    port: int = Field(default=22, ge=1, le=65535)
+    port: int | None = Field(default=None, ge=1, le=65535)
     key: str | None = None
 
     @property
@@ -88,7 +89,7 @@ class Machine(Model):
         return self.address == LOCAL
 
     @property
-    def ssh(self) -> tuple[str, int]:
+    def ssh(self) -> tuple[str, int | None]:
         """What tells one machine from another."""
         return self.address, self.port
 
@@ -102,17 +103,21 @@ class PortWiring(Model):
         vdev: A DPDK device string, such as `net_af_packet0,iface=eth2`.
         virtual: A link to the port of the same number on the other side, of the kind that suits the datapath: a
             vhost-user socket, a veth pair.
+        bind: Driver that the port is bound to for a run, such as `vfio-pci`; None: it is used as it is bound.
     """
 
     pci: PciAddress | None = None
     device: DeviceName | None = None
     vdev: DeviceString | None = None
     virtual: bool = False
+    bind: Annotated[str, _form(r"[a-z][a-z0-9_-]*", "a driver such as vfio-pci")] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> PortWiring:
         if sum((self.pci is not None, self.device is not None, self.vdev is not None, self.virtual)) != 1:
             raise ValueError("a port is exactly one of pci, device, vdev and `virtual: true`")
+        if self.bind is not None and self.pci is None:
+            raise ValueError("only a port named by its PCI address can be bound")
         return self
 
     @property
@@ -125,13 +130,18 @@ Ports = Annotated[tuple[PortWiring, ...], BeforeValidator(_tuple)]
 
 
 class GeneratorSide(Model):
-    """Where the generator runs and what it sends through; cores are None for auto."""
+    """Where the generator runs and what it sends through; cores are None for auto.
+
+    Attributes:
+        programs: Generator's name -> absolute path of its program or folder, where it is not where such things are.
+    """
 
     host: HostName = LOCAL
     cores: Cores = None
     housekeeping_core: Annotated[Core | None, BeforeValidator(_auto)] = None
     ports: Ports = ()
     numa: Numa | None = None
+    programs: dict[str, Annotated[str, _form(r"/[^\s\"']*", "an absolute path")]] = Field(default_factory=dict)
 
 
 class SwitchSide(Model):
@@ -175,6 +185,7 @@ class GuestSide(Model):
         vcpus: Its processors.
         hugepages: Whether the memory of a machine of libvirt is of hugepages.
         cores: Cores on which guests run; None for those on which the switch does not poll.
+        forward: How a guest of kind `testpmd` passes frames on, in testpmd's own word.
         machines: Machines that are there already, for the guests of kind `ssh`.
     """
 
@@ -182,6 +193,7 @@ class GuestSide(Model):
     vcpus: int = Field(default=1, ge=1, le=256)
     hugepages: bool = False
     cores: Cores = None
+    forward: Literal["io", "mac", "macswap", "5tswap"] = "io"
     machines: Annotated[tuple[GuestMachine, ...], BeforeValidator(_tuple)] = ()
 
 
@@ -205,6 +217,7 @@ class Testbed(Model):
     switch: SwitchSide = SwitchSide()
     guests: GuestSide = GuestSide()
     _document: Document = PrivateAttr(default_factory=lambda: Document("", {}))
+    _source: str = PrivateAttr(default="")
 
     @property
     def generator_host(self) -> Machine:
@@ -227,6 +240,11 @@ class Testbed(Model):
         """Whether all links are virtual ones between generator and switch."""
         return bool(self.generator.ports) and all(port.virtual for port in self.generator.ports)
 
+    @property
+    def source(self) -> str:
+        """Its file; empty where it comes with nvbench."""
+        return self._source
+
     def place(self, *path: str | int) -> str:
         """Where in its file a value was written."""
         return self._document.place(path) or self.name
@@ -242,7 +260,10 @@ def load_testbed(name_or_path: str) -> Testbed:
     Raises:
         UsageError: There is none, or it has faults; lists all of them.
     """
-    return read_testbed(*locate("testbed", PACKAGE, name_or_path))
+    testbed = read_testbed(*locate("testbed", PACKAGE, name_or_path))
+    if name_or_path not in packaged(PACKAGE):
+        testbed._source = str(Path(name_or_path).resolve())
+    return testbed
 
 
 def read_testbed(name: str, data: bytes) -> Testbed:

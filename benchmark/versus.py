@@ -179,7 +179,8 @@ class Versus:
     @property
     def keys(self) -> tuple[str, ...]:
         """What of the cases differs, by the names under which the store has it: `flow_tables`, `endpoints.tso`."""
-        found: dict[str, None] = {}
+        other_generator = self.base.profile.generator != self.new.profile.generator
+        found = dict.fromkeys(["generator"] if other_generator else [])
         for base, new in self.pairs:
             one, other = _named(base), _named(new)
             found |= dict.fromkeys(name for name in one | other if one.get(name) != other.get(name))

@@ -7,10 +7,11 @@ from nvbench.datapaths import TAKES, Parameters
 from nvbench.datapaths.direct import DirectParameters
 from nvbench.endpoint import LinkKind
 from nvbench.errors import NotPossibleError
-from nvbench.generators.base import OFFERS
+from nvbench.generators import Kind
 from nvbench.guests import OFFERS as GUEST_OFFERS
 from nvbench.guests.machine import Machine
 from nvbench.guests.namespace import Namespace
+from nvbench.guests.testpmd import Testpmd
 from nvbench.testbed import PortWiring, Testbed
 from nvbench.topology import End, Outer, Topology, forwarders, guests, outer_ports, segments
 
@@ -19,20 +20,20 @@ Kinds = tuple[tuple[LinkKind, LinkKind], ...]
 """For each pair of ends that a datapath joins, the kinds of its two links."""
 
 
-def link_kinds(path: Path, parameters: Parameters, testbed: Testbed, *, streams: bool) -> Kinds:
+def link_kinds(path: Path, parameters: Parameters, testbed: Testbed, generator: Kind | None) -> Kinds:
     """The kinds of a path's links.
 
     Args:
         path: Datapath, topology and guests.
         parameters: The datapath's options.
         testbed: What is on the bench.
-        streams: Whether endpoints stand at the ends, and not the generator.
+        generator: What sends; None where endpoints of streams stand at the ends.
 
     Raises:
         NotPossibleError: Something of it does not go together.
     """
     pairs = segments(path.topology)
-    if not streams and outer_ports(path.topology) < 2:
+    if generator and outer_ports(path.topology) < 2:
         raise NotPossibleError(
             f"the generator has two ports, {path.topology} has room for {outer_ports(path.topology)}"
         )
@@ -40,12 +41,14 @@ def link_kinds(path: Path, parameters: Parameters, testbed: Testbed, *, streams:
         raise NotPossibleError(f"{path.kind} joins two ends, {path.topology} has {2 * len(pairs)}")
     if path.kind == "sriov":
         _require_sriov(path, testbed)
+    if path.guest == Testpmd.kind and generator is None:
+        raise NotPossibleError(f"a guest of kind {path.guest} passes frames on, and is no end of a stream")
     if path.guest == Machine.kind:
         _require_machines(path, testbed)
     takes = TAKES[path.kind]
-    if isinstance(parameters, DirectParameters) and not streams:
+    if isinstance(parameters, DirectParameters) and generator:
         takes = tuple(kind for kind in takes if kind == parameters.cable or kind in PHYSICAL)
-    found = [tuple(_kind(path, takes, end, testbed, streams) for end in pair) for pair in pairs]
+    found = [tuple(_kind(path, takes, end, testbed, generator) for end in pair) for pair in pairs]
     if path.kind == "direct" and found[0] == (LinkKind.VETH, LinkKind.VETH):
         return ((LinkKind.VETH, LinkKind.DEVICE),)  # one cable: its other end is the other end's device
     return tuple((first, second) for first, second in found)
@@ -66,12 +69,19 @@ def _require_machines(path: Path, testbed: Testbed) -> None:
         raise NotPossibleError(f"{path.topology} needs {needed} machines, the testbed names {named} (guests.machines)")
 
 
-def _kind(path: Path, takes: tuple[LinkKind, ...], end: End, testbed: Testbed, streams: bool) -> LinkKind:
+def generator_links(testbed: Testbed, kinds: Kinds) -> frozenset[LinkKind]:
+    """The kinds of links that the generator's own ports are the ends of, given those of a path."""
+    if not testbed.virtual:
+        return frozenset(_wired(port) for port in testbed.generator.ports)
+    return frozenset((kinds[0][0], kinds[-1][-1]))
+
+
+def _kind(path: Path, takes: tuple[LinkKind, ...], end: End, testbed: Testbed, generator: Kind | None) -> LinkKind:
     if isinstance(end, Outer):
         near, far = testbed.generator.ports[end.port], testbed.switch.ports[end.port]
         if not far.virtual:
-            return _physical(path, near, far, streams)
-        who, offers = ("the generator", OFFERS) if not streams else ("an endpoint", Namespace.offers)
+            return _physical(path, near, far, generator)
+        who, offers = (generator.name, generator.links) if generator else ("an endpoint", Namespace.offers)
     else:
         who, offers = f"a guest of kind {path.guest}", GUEST_OFFERS[path.guest]
     for kind in takes:
@@ -82,10 +92,16 @@ def _kind(path: Path, takes: tuple[LinkKind, ...], end: End, testbed: Testbed, s
     )
 
 
-def _physical(path: Path, near: PortWiring, far: PortWiring, streams: bool) -> LinkKind:
-    kind = LinkKind.PCI if far.pci else LinkKind.DEVICE if far.device else LinkKind.VDEV
-    if streams and not near.device:
+def _physical(path: Path, near: PortWiring, far: PortWiring, generator: Kind | None) -> LinkKind:
+    kind = _wired(far)
+    if generator is None and not near.device:
         raise NotPossibleError(f"an endpoint needs a device of the kernel, the testbed gives {near.name}")
+    if generator and (own := _wired(near)) not in generator.links:
+        raise NotPossibleError(f"{generator.name} cannot use the port {near.name} ({own})")
     if kind not in TAKES[path.kind]:
         raise NotPossibleError(f"{path.kind} cannot use the port {far.name} ({kind})")
     return kind
+
+
+def _wired(port: PortWiring) -> LinkKind:
+    return LinkKind.PCI if port.pci else LinkKind.DEVICE if port.device else LinkKind.VDEV

@@ -6,8 +6,9 @@ import json
 import time
 from typing import Any
 
-from nvbench.errors import CommandError, GeneratorError
-from nvbench.generators.base import Layout, Live, OnLive
+from nvbench.abilities import Ability
+from nvbench.errors import CommandError, GeneratorError, LostConnectionError
+from nvbench.generators.base import DPDK_LINKS, Kind, Layout, Live, OnLive, Seat, runtime_folder
 from nvbench.generators.native import build, built
 from nvbench.generators.native.account import Done, counters, judge
 from nvbench.generators.native.command import NvgenCommand
@@ -15,7 +16,10 @@ from nvbench.hosts.base import Host, Process
 from nvbench.traffic import Template, Traffic, learning_frames, templates
 from nvbench.trial import AbortRule, Counters, Step, Trial
 
-__all__ = ["Done", "Nvgen", "NvgenCommand", "build", "built", "judge"]
+__all__ = ["NVGEN", "Done", "Nvgen", "NvgenCommand", "build", "built", "judge"]
+
+OLDEST_DPDK = "21.11"
+"""Its source uses names that DPDK has had since then."""
 
 ANSWER_S = 5.0
 """A live nvgen speaks many times within this."""
@@ -64,7 +68,7 @@ class Nvgen:
             CommandError: It cannot be started.
         """
         command = NvgenCommand(binary, layout, housekeeping_core, file_prefix, receive)
-        for socket in command.sockets:
+        for socket in layout.sockets:
             host.remove(socket)  # left by a killed generator, it would keep this one from binding
         return cls(host.spawn(command.argv), command, host, drain_s=drain_s)
 
@@ -161,7 +165,7 @@ class Nvgen:
     def close(self) -> None:
         """See `Generator.close`."""
         self._process.close()
-        for path in (*self._command.sockets, self._command.runtime_folder):
+        for path in (*self._command.layout.sockets, runtime_folder(self._command.file_prefix)):
             self._host.remove(path)
 
     def _follow(self, deadline: float, on_live: OnLive | None) -> dict[str, Any]:
@@ -180,6 +184,8 @@ class Nvgen:
     def _send(self, command: dict[str, Any]) -> None:
         try:
             self._process.send(json.dumps(command))
+        except LostConnectionError:
+            raise
         except CommandError as error:
             raise self._died() from error
 
@@ -234,3 +240,41 @@ def _stream(direction: int, template: Template, layout: Layout) -> dict[str, Any
         "flows": template.flows,
         "fields": [{"offset": field.offset, "width": field.width, "first": field.first} for field in template.fields],
     }
+
+
+def _missing(host: Host, _program: str) -> str:
+    if not host.run(["which", "cc"], check=False).ok:
+        return "no C compiler"
+    try:
+        found = host.run(["pkg-config", "--modversion", "libdpdk"], check=False)
+    except CommandError:
+        return "no pkg-config"
+    if not found.ok:
+        return "no libdpdk to build it on"
+    if not host.run(["pkg-config", "--exists", f"libdpdk >= {OLDEST_DPDK}"], check=False).ok:
+        return f"it needs DPDK {OLDEST_DPDK} or newer, there is {found.stdout.strip()}"
+    return "" if host.run(["pkg-config", "--exists", "jansson"], check=False).ok else "no libjansson to build it on"
+
+
+def _start(seat: Seat) -> Nvgen:
+    return Nvgen.start(
+        seat.host,
+        seat.layout,
+        binary=build(seat.host, seat.cache),
+        housekeeping_core=seat.housekeeping_core,
+        file_prefix=seat.file_prefix,
+        drain_s=seat.drain_s,
+    )
+
+
+NVGEN = Kind(
+    name="nvgen",
+    process="nvgen",
+    uses=frozenset({"nvgen", "hugepages"}),
+    links=DPDK_LINKS,
+    abilities=lambda _links: frozenset(Ability),
+    cannot_send=lambda _traffic: "",
+    missing=_missing,
+    start=_start,
+    prepare=build,
+)

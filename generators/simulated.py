@@ -121,6 +121,12 @@ class SimulatedGenerator:
         )
         return Latency(tuple((value, count) for value, count in bins if count))
 
+    def ready(self, timeout_s: float = 30.0) -> None:
+        """See `Generator.ready`."""
+
+    def check_alive(self) -> None:
+        """See `Generator.check_alive`."""
+
     def close(self) -> None:
         """See `Generator.close`."""
 

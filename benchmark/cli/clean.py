@@ -19,6 +19,6 @@ def command(testbed: str | None) -> None:
         return
     for name in [testbed] if testbed else remembered:
         bed = load_testbed(name)
-        with locked(bed.name, reach(bed)):
+        with locked(bed.name, reach(bed), bed.source):
             pass  # holding the lock undoes what is in the journal
         click.echo(f"{bed.name}: as it was found")

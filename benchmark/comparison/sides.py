@@ -119,7 +119,8 @@ def _identities(matched: Matched) -> list[Identity]:
 def _partners(base: Iterable[Run], new: Iterable[Run]) -> list[tuple[Run, Run]]:
     """The runs of both sides that were made in turn with each other; none unless all were."""
     base, new = tuple(base), tuple(new)
-    found = [(one, other) for one in base for other in new if one.versus.get("partner") == other.run_id]
+    by_name = {other.run_id: other for other in new}
+    found = [(one, by_name[name]) for one in base if (name := one.versus.get("partner", "")) in by_name]
     return found if len(found) == len(base) == len(new) else []
 
 

@@ -38,6 +38,8 @@ VOLATILE = (
     "profile.traffic.imix*",
     "testbed.name",
     "testbed.description",
+    "clocks.*",
+    "generator_chosen",
 )
 """What differs from run to run of one bench, or is compared case by case: it is part of what a case measures."""
 

@@ -21,7 +21,7 @@ from nvbench.datapaths.kernel_output import (
     vlans_of,
 )
 from nvbench.endpoint import Link, LinkKind
-from nvbench.errors import CommandError, DatapathError
+from nvbench.errors import CommandError, DatapathError, LostConnectionError
 from nvbench.journal import Journal, RemoveLink, Restore, RunBack
 from nvbench.offloads import Offloads, parse_features, refused
 from nvbench.tables import Reading
@@ -325,5 +325,7 @@ def _differences(where: str, wanted: dict[str, Any], granted: dict[str, Any]) ->
 def _told() -> Iterator[None]:
     try:
         yield
+    except LostConnectionError:
+        raise  # no fault of the datapath
     except CommandError as error:
         raise DatapathError(str(error), place="linux_bridge") from error

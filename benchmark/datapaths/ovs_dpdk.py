@@ -31,6 +31,7 @@ from nvbench.datapaths.ovs_output import (
     parse_vrings,
 )
 from nvbench.datapaths.ovs_ports import dpdk_ports
+from nvbench.dpdk import known
 from nvbench.endpoint import LinkKind
 from nvbench.errors import DatapathError, NotReadyError
 from nvbench.journal import Journal, RemoveLink
@@ -73,9 +74,11 @@ class OvsDpdk:
         """See `Datapath.missing`."""
         if missing := self._ovs.missing():
             return missing
-        daemon = _daemon(self._place)
-        told = self._place.host.run([daemon, "--version"], check=False).stdout
-        return "" if "DPDK" in told else f"{daemon} is built without DPDK"
+        return "" if "DPDK" in self._built_with() else f"{_daemon(self._place)} is built without DPDK"
+
+    def _built_with(self) -> str:
+        """What the daemon tells of its versions: its own, and that of DPDK."""
+        return self._place.host.run([_daemon(self._place), "--version"], check=False).stdout
 
     # -- coming up ---------------------------------------------------------------------------------------------
 
@@ -110,10 +113,11 @@ class OvsDpdk:
     def _settings(self) -> dict[str, str]:
         place = self._place
         pci = [link.name for link in place.links if link.kind is LinkKind.PCI]
-        devices = " ".join(f"-a {address}" for address in pci) or "--no-pci"
+        devices = [word for address in pci for word in ("-a", address)] or ["--no-pci"]
+        extra = ["--in-memory", "--no-telemetry", "--file-prefix", place.file_prefix, *devices]
         return {
             "dpdk-init": "true",
-            "dpdk-extra": f"--in-memory --no-telemetry --file-prefix {place.file_prefix} {devices}",
+            "dpdk-extra": " ".join(known(extra, self._built_with())),
             "dpdk-socket-mem": str(place.memory_mb),
             "dpdk-lcore-mask": hex(1 << self._core),
             "pmd-cpu-mask": hex(sum(1 << core for core in place.pmd_cores)),

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from nvbench.datapaths import ovs_control
 from nvbench.datapaths.base import Place
-from nvbench.errors import CommandError, DatapathError
+from nvbench.errors import CommandError, DatapathError, LostConnectionError
 from nvbench.fingerprint import threads
 from nvbench.hosts import Completed
 from nvbench.journal import Journal, Remove, StopDaemon, ended
@@ -184,6 +184,8 @@ class OvsInstance:
         """
         try:
             yield
+        except LostConnectionError:
+            raise  # no fault of the datapath
         except CommandError as error:
             raise self.failure(str(error)) from error
 

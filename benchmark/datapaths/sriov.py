@@ -14,7 +14,7 @@ from nvbench.datapaths.kernel_output import ethtool_readings, link_readings, par
 from nvbench.datapaths.pci_driver import bind
 from nvbench.datapaths.sriov_output import VirtualFunction, parse_vfs, vf_readings
 from nvbench.endpoint import LinkKind
-from nvbench.errors import CommandError, DatapathError
+from nvbench.errors import CommandError, DatapathError, LostConnectionError
 from nvbench.journal import Journal, Restore, RunBack
 from nvbench.tables import Reading
 
@@ -303,6 +303,8 @@ class Sriov:
     def _told(self) -> Iterator[None]:
         try:
             yield
+        except LostConnectionError:
+            raise  # no fault of the datapath
         except CommandError as error:
             raise DatapathError(str(error), place="sriov") from error
 

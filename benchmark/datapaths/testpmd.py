@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
-from nvbench.datapaths.base import Parameters, Place, dpdk_files, wait_for_socket
+from nvbench.datapaths.base import Parameters, Place, dpdk_files, power_of_two, wait_for_socket
 from nvbench.endpoint import Link, LinkKind
 from nvbench.errors import CommandError, DatapathError
-from nvbench.fingerprint import threads
-from nvbench.hosts import Process
 from nvbench.journal import Journal, Remove, ended
 from nvbench.tables import Reading
+from nvbench.testpmd import PROGRAM, Program, eal, version
 
-PROGRAM = "dpdk-testpmd"
 WIRE_MEMORY_MB = 256
 """What it needs where all its ports are virtual."""
 
-_READY = "Press enter to exit"
 _ETHERNET_BYTES = 18
 """Header and FCS, beside the IP packet."""
 
@@ -32,10 +28,49 @@ class TestpmdParameters(Parameters):
 
     __test__ = False
 
-    forward: Literal["io", "mac", "macswap", "5tswap"] = Field(
-        default="io", description="as they are, or with MAC addresses set, or MACs swapped, or the five-tuple, too"
+    forward: Literal["io", "mac", "macswap", "5tswap", "noisy"] = Field(
+        default="io",
+        description="as they are, or with MAC addresses set, or MACs swapped, or the five-tuple, too, or as a function "
+        "does that buffers frames and looks things up for each",
     )
     burst: int = Field(default=32, ge=1, le=512, description="frames that are taken from a queue at once, at most")
+    noisy_buffer: Annotated[int, AfterValidator(power_of_two)] = Field(
+        default=0, ge=0, le=65536, description="frames that each port's buffer holds back; 0: none (forward: noisy)"
+    )
+    noisy_flush_ms: int = Field(
+        default=0, ge=0, le=60_000, description="time after which the buffer is sent out all the same (forward: noisy)"
+    )
+    noisy_memory_mb: int = Field(
+        default=0, ge=0, le=65536, description="hugepage memory of each port that is looked up in (forward: noisy)"
+    )
+    noisy_reads: int = Field(default=0, ge=0, le=65535, description="reads from it for each frame (forward: noisy)")
+    noisy_writes: int = Field(default=0, ge=0, le=65535, description="writes to it for each frame (forward: noisy)")
+
+    @model_validator(mode="after")
+    def _noise_is_whole(self) -> Self:
+        given = [name for name in type(self).model_fields if name.startswith("noisy_") and getattr(self, name)]
+        if given and self.forward != "noisy":
+            raise ValueError(f"{given[0]} needs forward: noisy")
+        if self.noisy_buffer and self.noisy_buffer <= self.burst:
+            raise ValueError("a noisy_buffer has to hold more than a burst")
+        if bool(self.noisy_buffer) != bool(self.noisy_flush_ms):
+            raise ValueError(
+                "noisy_buffer and noisy_flush_ms go together: what is in it at the end would never come out"
+            )
+        if bool(self.noisy_memory_mb) != bool(self.noisy_reads + self.noisy_writes):
+            raise ValueError("noisy_memory_mb and noisy_reads or noisy_writes go together")
+        return self
+
+    def noise(self) -> list[str]:
+        """Words of its command line for what it does in forward mode noisy."""
+        words = {
+            "tx-sw-buffer-size": self.noisy_buffer,
+            "tx-sw-buffer-flushtime": self.noisy_flush_ms,
+            "lkup-memory": self.noisy_memory_mb,
+            "lkup-num-reads": self.noisy_reads,
+            "lkup-num-writes": self.noisy_writes,
+        }
+        return [f"--noisy-{word}={value}" for word, value in words.items() if value]
 
     @property
     def carries_offloads(self) -> bool:
@@ -54,8 +89,7 @@ class Testpmd:
     def __init__(self, place: Place, parameters: TestpmdParameters) -> None:
         self._place = place
         self._parameters = parameters
-        self._process: Process | None = None
-        self._pid: int | None = None
+        self._program = Program(place.host, place.inside, place.file_prefix)
         self._undo: tuple[Journal, int] | None = None
         self.version = ""
         self.findings: list[str] = []
@@ -74,8 +108,7 @@ class Testpmd:
         journal.record(self._place.host, dpdk_files(self._place.file_prefix))
         with _told():
             self._place.host.make_folder(self._place.folder)
-            dpdk = self._place.host.run(["pkg-config", "--modversion", "libdpdk"], check=False)
-        self.version = f"testpmd of DPDK {dpdk.stdout.strip()}" if dpdk.ok else "testpmd"
+            self.version = version(self._place.host)
 
     def attach(self) -> None:
         """See `Datapath.attach`."""
@@ -96,57 +129,21 @@ class Testpmd:
         for link in self._place.links:
             if link.served:
                 self._place.host.remove(link.name)  # one that was killed left it, and it cannot be bound twice
-        self._process = self._place.inside.spawn(self.command())
-        joined = set(_streams(self._start_lines()))
+        self._program.start(self.command())
+        joined = self._program.begun()
         wanted = {(near, far) for pair in self._port_pairs() for near, far in (pair, pair[::-1])}
         if joined != wanted:
             raise DatapathError(f"it joins the ports {sorted(joined)}, not {sorted(wanted)}", place="testpmd")
-        self._pid = self._find_pid()
-        self._prefer_pollers()
-
-    def _start_lines(self, patience_s: float = 20.0) -> list[str]:
-        assert self._process is not None  # noqa: S101 - just started
-        lines: list[str] = []
-        deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline:
-            try:
-                line = self._process.receive(0.1)
-            except TimeoutError:
-                continue
-            if line is None:
-                raise DatapathError(f"{PROGRAM} did not start: {self._last_words()}", place="testpmd")
-            if _READY in line:
-                return lines
-            lines.append(line)
-        raise DatapathError(f"{PROGRAM} did not start in {patience_s:g} s: {self._last_words()}", place="testpmd")
-
-    def _find_pid(self) -> int | None:
-        host = self._place.host
-        for pid in host.run(["pgrep", "-x", PROGRAM], check=False).stdout.split():
-            words = (host.read(f"/proc/{pid}/cmdline") or "").split("\0")
-            if self._place.file_prefix in words:
-                return int(pid)
-        return None
-
-    def _prefer_pollers(self) -> None:
-        """Put the polling threads before whatever else the host runs on their cores."""
-        found = {} if self._pid is None else threads(self._place.host, self._pid)
-        workers = [str(thread) for thread, name in found.items() if "worker" in name]
-        if workers:
-            self._place.host.run(["renice", "-n", "-20", "-p", *workers])
+        self._program.prefer_pollers()
 
     # -- the command line --------------------------------------------------------------------------------------
 
     def command(self) -> list[str]:
-        """Its command line; it ends when its standard input closes, also when nvbench is killed."""
+        """Its command line."""
         place, wanted = self._place, self._parameters
-        cores = [f"{index}@{core}" for index, core in enumerate((place.housekeeping_core, *place.pmd_cores))]
         order = [str(port) for pair in self._port_pairs() for port in pair]
         return [
-            *("stdbuf", "-oL", PROGRAM),  # its lines as they come, though nobody has a terminal
-            f"--lcores={','.join(cores)}",
-            *("--in-memory", "--single-file-segments"),
-            *("--file-prefix", place.file_prefix, "--socket-mem", str(place.memory_mb)),
+            *eal((place.housekeeping_core, *place.pmd_cores), place.file_prefix, place.memory_mb),
             *self._devices(),
             "--",
             *(f"--rxq={wanted.queues}", f"--txq={wanted.queues}"),
@@ -155,6 +152,7 @@ class Testpmd:
             *("--port-topology=paired", f"--portlist={','.join(order)}"),
             *("--auto-start", "--no-lsc-interrupt", "--disable-link-check"),
             *self._buffers(),
+            *wanted.noise(),
         ]
 
     def _devices(self) -> list[str]:
@@ -191,6 +189,7 @@ class Testpmd:
         if LinkKind.VETH in kinds:
             size = max(size, _slot_bytes(wanted.mtu) + 128)  # af_packet wants room for a whole slot
         count = 8192 + kinds.count(LinkKind.PCI) * wanted.queues * 2 * wanted.descriptors
+        count += len(kinds) * wanted.noisy_buffer
         words = [f"--total-num-mbufs={count}", f"--mbuf-size={size}"]
         # Virtual devices take frames of any size unasked, and af_packet refuses to be asked.
         return [*words, f"--max-pkt-len={wanted.mtu + _ETHERNET_BYTES}"] if LinkKind.PCI in kinds else words
@@ -210,29 +209,16 @@ class Testpmd:
 
     def crashed(self) -> str:
         """See `Datapath.crashed`."""
-        if self._process is None:
-            return ""
-        try:
-            while self._process.receive(0.0) is not None:
-                pass
-        except TimeoutError:
-            return ""
-        return f"{PROGRAM} has ended: {self._last_words()}"
-
-    def _last_words(self) -> str:
-        """What it complained of, if it did, and its exit status; negative for a signal that killed it."""
-        assert self._process is not None  # noqa: S101 - whoever asks has started it
-        told = [line.strip() for line in self._process.complaints() if _COMPLAINT.search(line)]
-        return " / ".join([*told[-3:], f"status {self._process.close()}"])
+        return self._program.crashed()
 
     def poller(self) -> int | None:
         """See `Datapath.poller`."""
-        return self._pid
+        return self._program.pid
 
     def restart(self, down_s: float) -> None:
         """See `Datapath.restart`."""
-        pid = self._pid
-        if self._process is None or pid is None or self.crashed():
+        pid = self._program.pid
+        if pid is None or self.crashed():
             raise DatapathError(self.crashed() or f"{PROGRAM} is not running", place="testpmd")
         began = time.monotonic()
         with _told():
@@ -241,7 +227,7 @@ class Testpmd:
                 if time.monotonic() > began + 10.0:
                     raise DatapathError(f"{PROGRAM}, process {pid}, does not end", place="testpmd")
                 time.sleep(0.005)
-            self._process.close()
+            self._program.close()
             time.sleep(max(0.0, began + down_s - time.monotonic()))
             self._start()
 
@@ -258,9 +244,7 @@ class Testpmd:
 
     def down(self) -> None:
         """See `Datapath.down`."""
-        if self._process is not None:
-            self._process.close()
-            self._process = self._pid = None
+        self._program.close()
         if self._undo is not None:
             journal, mark = self._undo
             journal.undo_since(mark)
@@ -270,17 +254,6 @@ def _slot_bytes(mtu: int) -> int:
     """Size of a slot of af_packet's rings: a frame and its header, in halves or wholes of a page."""
     needed = mtu + _ETHERNET_BYTES + 4 + 96
     return 2048 if needed <= 2048 else -(-needed // 4096) * 4096
-
-
-_COMPLAINT = re.compile(r"error|fail|cause|cannot|invalid|unable|not fit|signal", re.IGNORECASE)
-_STREAM = re.compile(r"RX P=(\d+)/Q=\d+ .*-> TX P=(\d+)/Q=\d+")
-
-
-def _streams(lines: Iterable[str]) -> Iterator[tuple[int, int]]:
-    """Ports from which and to which frames go, as it tells them when it starts."""
-    for line in lines:
-        if found := _STREAM.search(line):
-            yield int(found[1]), int(found[2])
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from nvbench import testbed
 from nvbench.endpoint import LinkKind
 from nvbench.guests.base import Guest, GuestPlace, Nic
-from nvbench.guests.forwarding import bridge_devices
 from nvbench.guests.libvirt import Libvirt, LibvirtParameters
 from nvbench.guests.machine import Machine
 from nvbench.guests.namespace import Namespace
 from nvbench.guests.qemu import Qemu, QemuParameters
+from nvbench.guests.testpmd import Testpmd
 from nvbench.hosts import Host
 
 
@@ -52,10 +52,15 @@ def _machine(number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestSid
     return Machine(f"vm{number + 1}", side.hosts[machine.host], machine.device, nics)
 
 
+def _testpmd(number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestSide) -> Guest:
+    return Testpmd(f"vm{number + 1}", place, nics, side.asked.forward)
+
+
 _KINDS: dict[str, tuple[tuple[LinkKind, ...], _Make]] = {
     Namespace.kind: (Namespace.offers, _namespace),
     Qemu.kind: (Qemu.offers, _qemu),
     Libvirt.kind: (Libvirt.offers, _libvirt),
+    Testpmd.kind: (Testpmd.offers, _testpmd),
     Machine.kind: (Machine.offers, _machine),
 }
 
@@ -68,4 +73,4 @@ def make_guest(kind: str, number: int, place: GuestPlace, nics: Sequence[Nic], s
     return _KINDS[kind][1](number, place, nics, side)
 
 
-__all__ = ["OFFERS", "Guest", "GuestPlace", "GuestSide", "Nic", "bridge_devices", "make_guest"]
+__all__ = ["OFFERS", "Guest", "GuestPlace", "GuestSide", "Nic", "make_guest"]

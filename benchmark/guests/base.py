@@ -9,6 +9,8 @@ from nvbench.endpoint import Link, LinkKind
 from nvbench.hosts import Host
 from nvbench.journal import Journal
 
+CACHE = "/var/cache/nvbench"
+
 
 @dataclass(frozen=True, slots=True)
 class Nic:
@@ -23,6 +25,7 @@ class Nic:
         queues: Receive and transmit queues.
         offloads: Whether the datapath carries segments and checksums that the device is to finish. A virtual machine
             negotiates that with its switch; a guest that cannot has to be told.
+        descriptors: Of each queue, for a guest that makes its rings itself.
     """
 
     link: Link
@@ -31,6 +34,7 @@ class Nic:
     mtu: int = 1500
     queues: int = 1
     offloads: bool = True
+    descriptors: int = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class GuestPlace:
     folder: str
     namespace: str
     cores: tuple[int, ...]
-    cache: str = "/var/cache/nvbench"
+    cache: str = CACHE
 
 
 class Guest(Protocol):
@@ -85,6 +89,13 @@ class Guest(Protocol):
 
         Raises:
             GuestError: It does not boot or does not answer; carries the last lines of its console.
+        """
+
+    def forward(self) -> None:
+        """Have it pass frames on between its two devices, from now on.
+
+        Raises:
+            GuestError: It cannot.
         """
 
     def check_alive(self) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from nvbench.errors import CommandError, GuestError
-from nvbench.guests.image import Image, digest, making, point
+from nvbench.guests.image import Image
+from nvbench.guests.kept import digest, keep, making, target
 from nvbench.guests.packages import Archive
 from nvbench.hosts import Host
 
@@ -54,16 +54,15 @@ def find_emulator(host: Host, cache: str) -> Emulator:
     Raises:
         GuestError: There is none, and none to be had.
     """
-    own = _try(host, (PROGRAM,))
-    if own is not None:
-        return own
-    with making(cache) as folder:
-        wish = folder / "qemu"
-        kept = _try(host, private_copy(str(wish.resolve()))) if wish.exists() else None
-        if kept is not None:
-            return kept
-        _fetch(host, folder, wish)
-        fetched = _try(host, private_copy(str(wish.resolve())))
+    wish = f"{cache}/guests/qemu"
+    found = _try(host, (PROGRAM,)) or _kept(host, wish)
+    if found is not None:
+        return found
+    with making(host, cache) as folder:
+        fetched = _kept(host, wish)
+        if fetched is None:
+            _fetch(host, folder, wish)
+            fetched = _kept(host, wish)
     if fetched is None:
         raise GuestError(
             f"no QEMU from {'.'.join(map(str, OLDEST))} on, neither installed nor in its release's backports",
@@ -84,20 +83,23 @@ def _try(host: Host, argv: tuple[str, ...]) -> Emulator | None:
     return Emulator(argv, found[0].removeprefix("version "))
 
 
-def _fetch(host: Host, folder: Path, wish: Path) -> None:
+def _kept(host: Host, wish: str) -> Emulator | None:
+    root = target(host, wish)
+    return _try(host, private_copy(root)) if root else None
+
+
+def _fetch(host: Host, folder: str, wish: str) -> None:
     archive = Archive(host, f"{folder}/apt", alone=False)
     archive.refresh()
     try:
         packages = archive.closure([PACKAGE], release=archive.backports())
     except GuestError:  # a release without backports
         packages = archive.closure([PACKAGE])
-    made = folder / f"qemu-{digest(*map(str, packages))}"
-    draft = folder / f"draft-{made.name}"
-    archive.unpack(packages, str(draft), together=True)
-    if made.exists():  # it is there and does not start: what it needs beside it has changed
-        host.remove(str(made))
-    draft.rename(made)
-    point(wish, made)
+    name = f"qemu-{digest(*map(str, packages))}"
+    draft, made = f"{folder}/draft-{name}", f"{folder}/{name}"
+    archive.unpack(packages, draft, together=True)
+    host.remove(made)  # if it is there it does not start: what it needs beside it has changed
+    keep(host, draft, made, wish)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,7 @@ class Machine:
             *("-smp", str(self.vcpus), "-m", str(self.memory_mb)),
             *("-object", f"memory-backend-memfd,id=memory,size={self.memory_mb}M,share=on"),
             *("-numa", "node,memdev=memory"),
-            *("-kernel", str(self.image.kernel), "-initrd", str(self.image.root)),
+            *("-kernel", self.image.kernel, "-initrd", self.image.root),
             *("-append", "console=ttyS0 quiet panic=-1"),
             *("-netdev", network, "-device", f"virtio-net-pci,netdev=control,mac={CONTROL_MAC},romfile="),
             *(word for slot in range(SLOTS) for word in ("-device", _port(slot))),

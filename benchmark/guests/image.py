@@ -1,28 +1,25 @@
 """What a virtual machine boots: a kernel and a small root in memory, made from the distribution's packages.
 
-Nothing is installed: packages are unpacked and picked from. An image is kept under a hash of the packages with their
-versions and of the recipe, which is this code; the same wish finds the same image until its folder is removed, so
-that the guests of two runs are the same.
+Nothing is installed: packages are unpacked and picked from. An image is made on this machine, and kept under a hash
+of the packages with their versions, of the recipe, which is this code, and of its keys; the same wish finds the same
+image until its folder is removed, so that the guests of two runs are the same. A host that is to boot it gets a copy.
 """
 
 from __future__ import annotations
 
 import base64
-import fcntl
-import hashlib
 import os
 import re
 import shutil
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvbench.errors import GuestError
 from nvbench.guests import initramfs, kernel
+from nvbench.guests.base import CACHE
+from nvbench.guests.kept import digest, keep, making
 from nvbench.guests.packages import Archive, Package
-from nvbench.hosts import Host
+from nvbench.hosts import Host, LocalHost
 
 KERNELS = {"cloud": "linux-image-cloud-amd64", "generic": "linux-image-amd64"}
 """Flavour -> the package that stands for its newest kernel."""
@@ -70,92 +67,90 @@ class Image:
     """A kernel and its root, ready to boot.
 
     Attributes:
-        folder: Where they are, and with them what is made from them; its name is the hash of all that is in it.
+        home: Where it was made, on this machine; with its keys.
+        folder: Where the host that boots it has it, and with it what is made from it there.
     """
 
-    folder: Path
+    home: Path
+    folder: str
 
     @property
-    def kernel(self) -> Path:
-        """The kernel."""
-        return self.folder / "vmlinux"
+    def kernel(self) -> str:
+        """The kernel, on the host that boots it."""
+        return f"{self.folder}/vmlinux"
 
     @property
-    def root(self) -> Path:
-        """The initramfs."""
-        return self.folder / "initramfs"
+    def root(self) -> str:
+        """The initramfs, on the host that boots it."""
+        return f"{self.folder}/initramfs"
 
     @property
     def key(self) -> Path:
-        """The private key that lets one in as root."""
-        return self.folder / "key"
+        """The private key that lets one in as root, on this machine."""
+        return self.home / "key"
 
     @property
     def host_key(self) -> str:
         """Its SSH host key, as in known_hosts: kind and base64."""
-        return (self.folder / "host_key.pub").read_text().strip()
+        return (self.home / "host_key.pub").read_text().strip()
 
     @property
     def release(self) -> str:
         """The kernel's release."""
-        return (self.folder / "release").read_text().strip()
-
-
-@contextmanager
-def making(cache: str) -> Iterator[Path]:
-    """The folder of guests in a cache, held by this process alone; what a killed one was making goes."""
-    folder = Path(cache, "guests")
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise GuestError(f"cannot keep images of guests there: {error.strerror}", place=str(folder)) from error
-    with (folder / "lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for draft in folder.glob("draft-*"):
-            shutil.rmtree(draft)
-        yield folder
-
-
-def digest(*parts: str | bytes) -> str:
-    """A short name for something made of these parts."""
-    whole = hashlib.sha256()
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part
-        whole.update(struct.pack(">Q", len(data)) + data)
-    return whole.hexdigest()[:16]
+        return (self.home / "release").read_text().strip()
 
 
 def image(host: Host, cache: str, flavour: str) -> Image:
     """The image of a flavour; made where it is not there yet, which takes about half a minute.
 
+    Args:
+        host: The machine that is to boot it.
+        cache: Where it is kept there.
+        flavour: One of `KERNELS`.
+
     Raises:
         GuestError: It cannot be made.
+        CommandError: It cannot be brought to the host.
     """
+    home = _home(flavour)
+    found = Image(home, f"{cache}/guests/{home.name}")
+    if not host.exists(found.folder):
+        with making(host, cache) as folder:
+            if not host.exists(found.folder):
+                draft = f"{folder}/draft-{home.name}"
+                host.make_folder(draft)
+                for path in (found.kernel, found.root):
+                    name = path.rpartition("/")[2]
+                    host.upload(home / name, f"{draft}/{name}")
+                keep(host, draft, found.folder)
+    return found
+
+
+def _home(flavour: str) -> Path:
+    """Where the image of a flavour is on this machine, once it is made."""
+    cache = CACHE if os.geteuid() == 0 else str(Path("~/.cache/nvbench").expanduser())
     recipe = digest(*((Path(__file__).parent / name).read_bytes() for name in _RECIPE))
-    with making(cache) as folder:
-        wish = folder / f"{flavour}-{recipe}"
-        if not wish.exists():
-            archive = Archive(host, f"{folder}/apt", alone=True)
-            archive.refresh()
-            tools = [*TOOLS.split(), *PICKED, *filter(archive.has, OPTIONAL_TOOLS.split())]
-            packages = [found for found in archive.closure(tools) if not UNWANTED.fullmatch(found.name)]
-            chosen = archive.kernel(KERNELS[flavour])
-            made = folder / f"image-{digest(recipe, flavour, str(chosen), *map(str, packages))}"
-            if not made.exists():
-                draft = folder / f"draft-{made.name}"
-                archive.unpack([*packages, chosen], f"{draft}/unpacked")
-                _assemble(host, draft, packages, chosen)
-                draft.rename(made)
-            point(wish, made)
-        return Image(wish.resolve())
+    wish = Path(cache, "guests", f"{flavour}-{recipe}")
+    if not wish.exists():
+        host = LocalHost()
+        with making(host, cache) as folder:
+            if not wish.exists():
+                _make(host, Path(folder), flavour, wish)
+    return wish.resolve()
 
 
-def point(link: Path, target: Path) -> None:
-    """Have a symbolic link lead to its neighbour from now on."""
-    draft = link.with_name(f"link-{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    draft.symlink_to(target.name)
-    draft.replace(link)
+def _make(host: Host, folder: Path, flavour: str, wish: Path) -> None:
+    archive = Archive(host, f"{folder}/apt", alone=True)
+    archive.refresh()
+    tools = [*TOOLS.split(), *PICKED, *filter(archive.has, OPTIONAL_TOOLS.split())]
+    packages = [found for found in archive.closure(tools) if not UNWANTED.fullmatch(found.name)]
+    chosen = archive.kernel(KERNELS[flavour])
+    draft = folder / f"draft-{wish.name}"
+    archive.unpack([*packages, chosen], f"{draft}/unpacked")
+    _assemble(host, draft, packages, chosen)
+    key = (draft / "host_key.pub").read_bytes()
+    made = folder / f"image-{digest(wish.name, str(chosen), *map(str, packages), key)}"
+    keep(host, str(draft), str(made), str(wish))
 
 
 def _assemble(host: Host, draft: Path, packages: list[Package], chosen: Package) -> None:

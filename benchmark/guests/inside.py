@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nvbench.errors import GuestError
+from nvbench.errors import CommandError, GuestError
 from nvbench.guests.base import Nic
 from nvbench.guests.image import Image, host_key_data
+from nvbench.hosts import Host
 
 if TYPE_CHECKING:
     from nvbench.hosts.ssh import SshHost
@@ -19,18 +19,35 @@ PATIENCE_S = 60.0
 BOOT_PATIENCE_S = 120.0
 """An emulated machine may boot beside a switch that polls on the same cores."""
 
+_LOOPBACK = "127.0.0.1"
 _BANNER_PATIENCE_S = 0.2
 
 Until = Callable[[str, Callable[[], bool], float], None]
 """Waits, by that name, until something holds, for so many seconds, as long as the machine lives."""
 
 
-def reach(name: str, port: int, image: Image, until: Until) -> SshHost:
+class _Heard:
+    """A connection of which the first bytes have been read; they come first once more."""
+
+    def __init__(self, connection: Any, first: bytes) -> None:
+        self._connection = connection
+        self._first = first
+
+    def recv(self, size: int) -> bytes:
+        data, self._first = self._first[:size], self._first[size:]
+        return data or bytes(self._connection.recv(size))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+def reach(name: str, outside: Host, port: int, image: Image, until: Until) -> SshHost:
     """The inside, as a host.
 
     Args:
         name: The guest's name.
-        port: Port of this machine's loopback that leads to its SSH.
+        outside: The machine on which it runs.
+        port: Port of that machine's loopback that leads to its SSH.
         image: What it boots, with the keys.
         until: Waits for it.
 
@@ -41,15 +58,15 @@ def reach(name: str, port: int, image: Image, until: Until) -> SshHost:
 
     from nvbench.hosts.ssh import SshHost  # noqa: PLC0415 - it imports the same
 
-    channel: list[socket.socket] = []
-    until("an answer by SSH", lambda: _answers(port, channel), BOOT_PATIENCE_S)
+    heard: list[Any] = []
+    until("an answer by SSH", lambda: _answers(outside, port, heard), BOOT_PATIENCE_S)
     client = paramiko.SSHClient()
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
     key = paramiko.Ed25519Key(data=host_key_data(image.host_key))
-    client.get_host_keys().add(f"[127.0.0.1]:{port}", key.get_name(), key)
+    client.get_host_keys().add(f"[{_LOOPBACK}]:{port}", key.get_name(), key)
     try:
         client.connect(
-            "127.0.0.1",
+            _LOOPBACK,
             port=port,
             username="root",
             key_filename=str(image.key),
@@ -58,20 +75,21 @@ def reach(name: str, port: int, image: Image, until: Until) -> SshHost:
             timeout=PATIENCE_S,
             banner_timeout=PATIENCE_S,
             auth_timeout=PATIENCE_S,
-            sock=channel[0],
+            sock=heard[0],
         )
     except (paramiko.SSHException, OSError, EOFError) as error:
         raise GuestError(f"SSH: {error}", place=f"guest {name}") from error
     return SshHost(name, client)
 
 
-def _answers(port: int, channel: list[socket.socket]) -> bool:
-    """Whether SSH speaks first, as it does; the connection is kept in `channel` then."""
-    with suppress(OSError):
-        connection = socket.create_connection(("127.0.0.1", port), timeout=_BANNER_PATIENCE_S)
+def _answers(outside: Host, port: int, heard: list[Any]) -> bool:
+    """Whether SSH speaks first, as it does; the connection is kept in `heard` then."""
+    with suppress(OSError, CommandError):
+        connection = outside.dial(port)
         with suppress(OSError):
-            if connection.recv(4, socket.MSG_PEEK) == b"SSH-":
-                channel.append(connection)
+            connection.settimeout(_BANNER_PATIENCE_S)
+            if first := connection.recv(1):
+                heard.append(_Heard(connection, first))
                 return True
         connection.close()
     return False

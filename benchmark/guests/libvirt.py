@@ -12,7 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
 from xml.etree import ElementTree
 
@@ -21,6 +21,7 @@ from nvbench.endpoint import LinkKind
 from nvbench.errors import CommandError, GuestError
 from nvbench.guests.base import GuestPlace, Nic
 from nvbench.guests.emulator import OLDEST, Machine, find_emulator
+from nvbench.guests.forwarding import bridge_devices
 from nvbench.guests.image import Image, image
 from nvbench.guests.inside import configure, reach
 from nvbench.guests.libvirt_xml import Domain
@@ -36,7 +37,6 @@ URI = "qemu:///system"
 ANSWER_PATIENCE_S = 60.0
 START_PATIENCE_S = 60.0
 LINK_PATIENCE_S = 60.0
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 _IFF_UP = 1
 
 
@@ -68,7 +68,7 @@ class Libvirt:
         self.version = ""
         self.emulated = False
         self.devices: tuple[str, ...] = ()
-        self.domain = f"{Path(place.folder).name}-{name}"
+        self.domain = f"{PurePosixPath(place.folder).name}-{name}"
         self._place = place
         self._nics = tuple(nics)
         self._parameters = parameters or LibvirtParameters()
@@ -113,13 +113,6 @@ class Libvirt:
             if nic.link.kind not in self.offers:
                 what = f"a virtual machine cannot be the far end of a {nic.link.kind} link, {nic.link.name}"
                 raise GuestError(what, place=self._where)
-        # Its SSH listens on the loopback of its machine, and its image is made in the file system of this one.
-        if self._place.host.read(_BOOT_ID) != Path(_BOOT_ID).read_text():
-            raise GuestError(
-                "virtual machines are started on the machine where nvbench runs",
-                place=self._where,
-                remedy=f"run nvbench on host {self._place.host.name}",
-            )
 
     def _has(self, kind: LinkKind) -> bool:
         return any(nic.link.kind is kind for nic in self._nics)
@@ -193,7 +186,7 @@ class Libvirt:
         host = self._place.host
         for nic in self._nics:
             if nic.link.kind is LinkKind.VHOST_USER and not nic.link.served:
-                parent = str(Path(nic.link.name).parent)
+                parent = str(PurePosixPath(nic.link.name).parent)
                 journal.record(host, Remove(nic.link.name if host.exists(parent) else parent))
                 host.make_folder(parent)
         journal.record(host, Remove(self._folder))
@@ -251,7 +244,7 @@ class Libvirt:
             raise GuestError("is not up", place=self._where)
         try:
             self._wait_for_start("the other ends of its vhost-user links", LINK_PATIENCE_S, lambda: False)
-            inside = self._inside = reach(self.name, self._ssh_port(), self._image, self._until)
+            inside = self._inside = reach(self.name, self._place.host, self._ssh_port(), self._image, self._until)
             self.devices = configure(inside, self._nics, self._parameters.vcpus, self._until)
         except CommandError as error:
             raise self._fault(str(error)) from error
@@ -271,6 +264,10 @@ class Libvirt:
             if time.monotonic() > deadline:
                 raise self._fault(f"{what} did not come within {patience_s:g} s")
             time.sleep(0.05)
+
+    def forward(self) -> None:
+        """See `Guest.forward`."""
+        bridge_devices(self)
 
     # -- afterwards --------------------------------------------------------------------------------------------
 

@@ -85,8 +85,8 @@ class Domain:
     def _add_boot(self, root: Element) -> None:
         system = _add(root, "os")
         _add(system, "type", "hvm", arch="x86_64", machine="q35")
-        _add(system, "kernel", str(self.image.kernel))
-        _add(system, "initrd", str(self.image.root))
+        _add(system, "kernel", self.image.kernel)
+        _add(system, "initrd", self.image.root)
         _add(system, "cmdline", "console=ttyS0 quiet panic=-1")
         features = _add(root, "features")
         _add(features, "acpi")

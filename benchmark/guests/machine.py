@@ -8,6 +8,7 @@ from typing import ClassVar
 from nvbench.endpoint import LinkKind
 from nvbench.errors import CommandError, GuestError
 from nvbench.guests.base import Nic
+from nvbench.guests.forwarding import bridge_devices
 from nvbench.hosts import Host
 from nvbench.journal import Journal, RunBack
 
@@ -48,6 +49,10 @@ class Machine:
     def ready(self) -> None:
         """See `Guest.ready`."""
         self.check_alive()
+
+    def forward(self) -> None:
+        """See `Guest.forward`."""
+        bridge_devices(self)
 
     def check_alive(self) -> None:
         """See `Guest.check_alive`."""

@@ -10,6 +10,7 @@ from nvbench.cabling import make_namespace, make_veth, take_device
 from nvbench.endpoint import LinkKind
 from nvbench.errors import CommandError, GuestError
 from nvbench.guests.base import GuestPlace, Nic
+from nvbench.guests.forwarding import bridge_devices
 from nvbench.hosts import Host, NamespaceHost
 from nvbench.journal import Journal, RunBack
 
@@ -79,6 +80,10 @@ class Namespace:
 
     def ready(self) -> None:
         """See `Guest.ready`; it is there as soon as it is made."""
+
+    def forward(self) -> None:
+        """See `Guest.forward`."""
+        bridge_devices(self)
 
     def check_alive(self) -> None:
         """See `Guest.check_alive`."""

@@ -54,11 +54,13 @@ class Archive:
         host: The machine.
         folder: Where the lists are kept, on that machine.
         alone: Whether what the host has installed counts for nothing, so that a closure is whole.
+        architecture: Debian's name of that of the packages; another than the host's needs `alone`.
     """
 
-    def __init__(self, host: Host, folder: str, *, alone: bool) -> None:
+    def __init__(self, host: Host, folder: str, *, alone: bool, architecture: str = "amd64") -> None:
         self._host = host
         self._folder = folder
+        self._architecture = architecture
         self._status = f"{folder}/status" if alone else "/var/lib/dpkg/status"
         self._config = f"{folder}/{'alone' if alone else 'beside'}.conf"
 
@@ -97,7 +99,7 @@ class Archive:
             "Acquire::Languages": "none",
             "APT::Install-Recommends": "false",
             "APT::Sandbox::User": "root",
-            "APT::Architecture": "amd64",
+            "APT::Architecture": self._architecture,
         }
         return "".join(f'{key} "{value}";\n' for key, value in settings.items())
 

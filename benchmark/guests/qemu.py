@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -25,6 +25,7 @@ from nvbench.endpoint import LinkKind
 from nvbench.errors import CommandError, GuestError
 from nvbench.guests.base import GuestPlace, Nic
 from nvbench.guests.emulator import SLOTS, Machine, find_emulator
+from nvbench.guests.forwarding import bridge_devices
 from nvbench.guests.image import image
 from nvbench.guests.inside import configure, reach
 from nvbench.guests.monitor import Monitor
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
 
 ANSWER_PATIENCE_S = 60.0
 LINK_PATIENCE_S = 60.0
-_BANNER_PATIENCE_S = 0.2
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class QemuParameters(BaseModel):
@@ -120,13 +119,6 @@ class Qemu:
                 )
         if len(self._nics) > SLOTS:
             raise GuestError(f"has {len(self._nics)} network devices, {SLOTS} fit", place=self._monitor.place)
-        # Its SSH listens on the loopback of its machine, and its image is made in the file system of this one.
-        if self._place.host.read(_BOOT_ID) != Path(_BOOT_ID).read_text():
-            raise GuestError(
-                "virtual machines are started on the machine where nvbench runs",
-                place=self._monitor.place,
-                remedy=f"run nvbench on host {self._place.host.name}",
-            )
 
     def _machine(self, journal: Journal) -> Machine:
         host, cache, wanted = self._place.host, self._place.cache, self._parameters
@@ -134,14 +126,14 @@ class Qemu:
         plain = Machine(emulator, booted, wanted.memory_mb, wanted.vcpus, kvm=False, sriov_nics=wanted.sriov_nics)
         return replace(plain, kvm=kvm_works(host, cache, plain, journal, f"{self._folder}-kvm"))
 
-    def _start(self, journal: Journal, machine: Machine, state: Path) -> None:
+    def _start(self, journal: Journal, machine: Machine, state: str) -> None:
         for nic in self._nics:
             if nic.link.kind is LinkKind.VHOST_USER and not nic.link.served:
                 self._make_room(journal, nic.link.name)
         cores = ",".join(map(str, self._place.cores))
         pinned = ["taskset", "-c", cores] if cores else []
         self._monitor.start(journal, [*pinned, *machine.argv(self._folder, restored=True)])
-        restore(self._monitor, state)
+        restore(self._monitor, self._place.host, state)
         for index, nic in enumerate(self._nics):
             if nic.link.kind is LinkKind.TAP:
                 self._make_tap(index, nic, vhost=machine.kvm and self._place.host.exists("/dev/vhost-net"))
@@ -149,7 +141,7 @@ class Qemu:
                 self._monitor.ask("chardev-add", **socket_end(index, nic))
 
     def _make_room(self, journal: Journal, path: str) -> None:
-        host, parent = self._place.host, str(Path(path).parent)
+        host, parent = self._place.host, str(PurePosixPath(path).parent)
         journal.record(host, Remove(path if host.exists(parent) else parent))
         host.make_folder(parent)
 
@@ -169,7 +161,7 @@ class Qemu:
         for index, nic in links:
             if nic.link.kind is not LinkKind.VHOST_USER:
                 monitor.ask("device_add", **device(index, nic))
-        inside = reach(self.name, self._ssh_port(), machine.image, self._monitor.until)
+        inside = reach(self.name, self._place.host, self._ssh_port(), machine.image, self._monitor.until)
         self._inside = inside
         for index, nic in links:
             if nic.link.kind is LinkKind.VHOST_USER:
@@ -212,6 +204,10 @@ class Qemu:
             raise self._monitor.fault("is not ready in time") from None
         except CommandError as error:
             raise self._monitor.fault(str(error)) from error
+
+    def forward(self) -> None:
+        """See `Guest.forward`."""
+        bridge_devices(self)
 
     def check_alive(self) -> None:
         """See `Guest.check_alive`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nvbench.errors import GuestError
 from nvbench.guests.emulator import Machine
-from nvbench.guests.image import digest, making
+from nvbench.guests.kept import digest, keep, making
 from nvbench.guests.monitor import Monitor
 from nvbench.hosts import Host
 from nvbench.journal import Journal
@@ -18,6 +18,7 @@ from nvbench.journal import Journal
 BOOT_PATIENCE_S = 60.0
 KVM_PATIENCE_S = 10.0
 READY = "nvbench: ready"
+_WORKS = "works\n"
 
 
 def boot(monitor: Monitor, journal: Journal, argv: list[str], patience_s: float = BOOT_PATIENCE_S) -> None:
@@ -38,15 +39,16 @@ def kvm_works(host: Host, cache: str, machine: Machine, journal: Journal, folder
     if not host.exists("/dev/kvm"):
         return False
     boot_id = (host.read("/proc/sys/kernel/random/boot_id") or "").strip()
-    with making(cache) as kept:
-        verdict = kept / f"kvm-{boot_id}"
-        if verdict.exists():
-            return verdict.read_text() == "works\n"
-        words = _probe(host, replace(machine, kvm=True), journal, folder)
-        for earlier in kept.glob("kvm-*"):
-            earlier.unlink()
-        verdict.write_text(words or "works\n")
-        return not words
+    verdict = f"{cache}/guests/kvm-{boot_id}"
+    told = host.read(verdict)
+    if not told:
+        with making(host, cache) as kept:
+            told = host.read(verdict)
+            if not told:
+                told = _probe(host, replace(machine, kvm=True), journal, folder) or _WORKS
+                host.run(["find", kept, "-maxdepth", "1", "-name", "kvm-*", "-delete"])
+                host.write(verdict, told)
+    return told == _WORKS
 
 
 def _probe(host: Host, machine: Machine, journal: Journal, folder: str) -> str:
@@ -62,40 +64,40 @@ def _probe(host: Host, machine: Machine, journal: Journal, folder: str) -> str:
     return ""
 
 
-def saved_state(host: Host, cache: str, machine: Machine, journal: Journal, folder: str) -> Path:
-    """The saved state of a machine; where there is none yet, it is booted for that.
+def saved_state(host: Host, cache: str, machine: Machine, journal: Journal, folder: str) -> str:
+    """Where the saved state of a machine is; where there is none yet, it is booted for that.
 
     Raises:
         GuestError: It does not boot, or cannot be saved.
     """
     state = _state_file(host, machine)
-    if state.exists():
+    if host.exists(state):
         return state
-    with making(cache):
-        if not state.exists():
+    with making(host, cache):
+        if not host.exists(state):
             mark, monitor = journal.mark(), Monitor(host, "saved", folder)
-            draft = state.with_suffix(".draft")
+            draft = f"{state}.draft"
             try:
                 boot(monitor, journal, machine.argv(folder))
                 _save(monitor, draft)
-                draft.rename(state)
+                keep(host, draft, state)
             finally:
                 journal.undo_since(mark)
                 monitor.reap()
-                draft.unlink(missing_ok=True)
+                host.remove(draft)
     return state
 
 
-def _state_file(host: Host, machine: Machine) -> Path:
+def _state_file(host: Host, machine: Machine) -> str:
     """One that was saved by another code, QEMU, or, with KVM, kernel or processor is none of this machine's."""
     cpuinfo = (host.read("/proc/cpuinfo") or "").splitlines()
     model = [line for line in cpuinfo if line.startswith(("model name", "flags"))][:2]
     below = [host.read("/proc/sys/kernel/osrelease") or "", *model] if machine.kvm else []
     shape = digest(Path(__file__).read_bytes(), machine.emulator.version, *below, *machine.argv(""))
-    return machine.image.folder / f"state-{shape}"
+    return f"{machine.image.folder}/state-{shape}"
 
 
-def _save(monitor: Monitor, draft: Path) -> None:
+def _save(monitor: Monitor, draft: str) -> None:
     monitor.ask("stop")
     _map_memory(monitor)
     monitor.ask("migrate", uri=f"file:{draft}")
@@ -109,7 +111,7 @@ def _save(monitor: Monitor, draft: Path) -> None:
     monitor.until("the end of its saving", saved, BOOT_PATIENCE_S)
 
 
-def restore(monitor: Monitor, state: Path) -> None:
+def restore(monitor: Monitor, host: Host, state: str) -> None:
     """Have a machine that waits for it go on from a saved state.
 
     Raises:
@@ -121,7 +123,7 @@ def restore(monitor: Monitor, state: Path) -> None:
         monitor.until("its saved state", lambda: monitor.ask("query-status")["status"] != "inmigrate", BOOT_PATIENCE_S)
         monitor.ask("cont")
     except GuestError:
-        state.unlink(missing_ok=True)
+        host.remove(state)
         raise
 
 

@@ -65,7 +65,7 @@ def open_client(place: str, address: str, port: int | None = None, key: str | No
     Raises:
         NotReadyError: It cannot be reached, its key is unknown or has changed, or it does not let us in.
     """
-    return _open(place, ssh_settings(address, port, key), 0)
+    return _open(place, ssh_settings(address, port, key, place=place), 0)
 
 
 def _open(place: str, settings: SshSettings, jumped: int) -> paramiko.SSHClient:

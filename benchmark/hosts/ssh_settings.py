@@ -56,13 +56,14 @@ class SshSettings:
         return self.alias or (self.host if self.port == SSH_PORT else f"[{self.host}]:{self.port}")
 
 
-def ssh_settings(address: str, port: int | None = None, key: str | None = None) -> SshSettings:
+def ssh_settings(address: str, port: int | None = None, key: str | None = None, *, place: str = "") -> SshSettings:
     """What is known of a host.
 
     Args:
         address: `[user@]host`.
         port: Its SSH port; None: the configuration's, or 22.
         key: File of the key to log in with; None: the configuration's.
+        place: What to call it in errors.
 
     Raises:
         NotReadyError: The configuration cannot be read, or there is no such key.
@@ -75,7 +76,7 @@ def ssh_settings(address: str, port: int | None = None, key: str | None = None) 
         raise NotReadyError(f"cannot be understood: {error}", place=USER_CONFIG) from error
     if key is not None and not Path(key).expanduser().is_file():
         remedy = f"name another in the testbed file, or make it: ssh-keygen -f {key}"
-        raise NotReadyError(f"there is no SSH key {key}", place=f"SSH to {address}", remedy=remedy)
+        raise NotReadyError(f"there is no SSH key {key}", place=place or f"SSH to {address}", remedy=remedy)
     keys = [key] if key is not None else found.get("identityfile", [])
     files = (Path(name).expanduser() for name in keys)
     known_hosts = (

@@ -24,4 +24,4 @@ TESTS: tuple[type[Section], ...] = (
 )
 """Every test, in the order in which a case is measured: that of RFC 2544, then the others."""
 
-__all__ = ["TESTS", "Addresses", "Expected", "Scene", "Section", "probe_pps"]
+__all__ = ["TESTS", "Addresses", "Expected", "LatencyTest", "Scene", "Section", "probe_pps"]

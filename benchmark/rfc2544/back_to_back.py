@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from nvbench.abilities import Ability
 from nvbench.rfc2544.scene import (
     DISTURBED,
     FLAT_OUT,
@@ -222,6 +223,7 @@ class BackToBackTest(Section):
     """
 
     name: ClassVar[str] = "back_to_back"
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.BURSTS})
     most_s: float = Field(default=RFC_TRIAL_S, gt=0, le=600)
     width: float = Field(default=0.01, ge=1e-5, le=0.5)
     repeats: int = Field(default=50, ge=1, le=1000)

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from nvbench.abilities import Ability
 from nvbench.rfc2544.scene import DISTURBED, Expected, Repeats, Scene, Section, loss_ratio, names, repeated, with_spread
 from nvbench.tables import ResultRow
 from nvbench.trial import AbortRule, DetailedMeasure, Latency, Trial
@@ -105,6 +106,7 @@ class LatencyTest(Section):
     """
 
     name: ClassVar[str] = "latency"
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.PACED, Ability.LATENCY})
     loads: Annotated[
         tuple[Annotated[float, Field(ge=0, le=1)], ...],
         BeforeValidator(_listed),

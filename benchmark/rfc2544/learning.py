@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from nvbench.abilities import Ability
 from nvbench.rfc2544.scene import DISTURBED, FLAT_OUT, STEADY, Addresses, Expected, Scene, Section, names, repeated
 from nvbench.tables import ResultRow
 from nvbench.trial import AbortRule, Trial, Validity
@@ -94,6 +95,7 @@ class LearningTest(Section):
     """
 
     name: ClassVar[str] = "learning"
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.PACED, Ability.ADDRESSES})
     addresses: int = Field(default=16384, ge=1, le=1_000_000)
     slow_pps: float = Field(default=5000.0, gt=0, le=1e9)
     width: float = Field(default=0.1, ge=0.001, le=1)

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from nvbench.abilities import Ability
 from nvbench.rfc2544.scene import (
     DISTURBED,
     FLAT_OUT,
@@ -44,6 +45,7 @@ class MrrTest(Section):
     """
 
     name: ClassVar[str] = "mrr"
+    needs: ClassVar[frozenset[Ability]] = frozenset()
     duration_s: float = Field(default=1.0, gt=0, le=86400)
     repeats: int = Field(default=10, ge=1, le=1000)
 

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from nvbench.abilities import Ability
 from nvbench.rfc2544.events import loss_events
 from nvbench.rfc2544.scene import (
     DISTURBED,
@@ -107,6 +108,7 @@ class RecoveryTest(Section):
     """
 
     name: ClassVar[str] = "recovery"
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.PACED, Ability.STEPS, Ability.TIMELINE})
     overload_s: float = Field(default=TRIAL_S, gt=0, le=86400)
     afterwards_s: float = Field(default=10.0, gt=0, le=86400)
     repeats: int = Field(default=3, ge=1, le=1000)

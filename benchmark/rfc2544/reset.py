@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from nvbench.abilities import Ability
 from nvbench.rfc2544.events import loss_events
 from nvbench.rfc2544.scene import Expected, Scene, Section, names, with_spread
 from nvbench.tables import LossEvent, ResultRow
@@ -95,6 +96,7 @@ class ResetTest(Section):
     """
 
     name: ClassVar[str] = "reset"
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.PACED, Ability.TIMELINE})
     load: float = Field(default=1.0, gt=0, le=1)
     before_s: float = Field(default=1.0, gt=0, le=3600)
     down_s: float = Field(default=0.0, ge=0, le=3600)

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from nvbench.abilities import Ability
 from nvbench.tables import ResultRow, Subject
 from nvbench.trial import DetailedMeasure, Trial, Validity
 from nvbench.units import scaled
@@ -45,10 +46,12 @@ class Section(BaseModel):
 
     Attributes:
         name: Its key in a profile's `tests`, and the name of its results.
+        needs: What it needs of the generator.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
     name: ClassVar[str]
+    needs: ClassVar[frozenset[Ability]] = frozenset({Ability.PACED})
 
     @property
     def needs_throughput(self) -> bool:
@@ -96,6 +99,7 @@ class Scene:
         drain_s: Wait for stragglers after each trial.
         quick: Whether durations were shortened on purpose.
         simulated: Whether nothing real is measured.
+        paced: Whether the generator offers the load that it is asked for, and no more.
         expected_pps: Answers of the neighbouring frame size, by loss ratio.
         answers_pps: Throughputs that were found here, by loss ratio; 0 where nothing passes.
         restarting: Makes a measure whose trials see the program that forwards killed, and started again: how many
@@ -114,6 +118,7 @@ class Scene:
     drain_s: float = 0.0
     quick: bool = False
     simulated: bool = False
+    paced: bool = True
     expected_pps: Mapping[float, float] = field(default_factory=dict)
     answers_pps: dict[float, float] = field(default_factory=dict)
     restarting: Callable[[float, float], DetailedMeasure] | None = None
@@ -144,7 +149,7 @@ class Scene:
             invalid_trials=sum(not trial.valid for trial in trials),
             duration_s=sum(trial.elapsed_s for trial in trials),
             verdict=verdict,
-            warnings=(*warnings, *_odd(trials)),
+            warnings=(*warnings, *_odd(trials, paced=self.paced)),
             quick=self.quick,
             simulated=self.simulated,
         )
@@ -228,7 +233,7 @@ def loss_ratio(trials: Sequence[Trial]) -> float | None:
     return sum(trial.total.lost + trial.total.refused for trial in trials) / offered if offered else None
 
 
-def _odd(trials: Sequence[Trial]) -> list[str]:
+def _odd(trials: Sequence[Trial], *, paced: bool) -> list[str]:
     """What trials that count have against the generator that made them."""
     for trial in trials:
         asked = trial.intended_pps * trial.elapsed_s * len(trial.directions)
@@ -236,5 +241,6 @@ def _odd(trials: Sequence[Trial]) -> list[str]:
         plain = trial.valid and not trial.aborted and trial.then is None
         if plain and abs(offered - asked) > max(LIE * asked, 2 * len(trial.directions)):
             told = f"{scaled(trial.offered_pps, 'pps')} where {scaled(trial.intended_pps, 'pps')} were asked for"
-            return [f"the generator offered {told}, and did not say why; rates are what it offered"]
+            why = "and did not say why" if paced else "as it cannot be paced"
+            return [f"the generator offered {told}, {why}; rates are what it offered"]
     return []

@@ -12,8 +12,11 @@ from pathlib import Path, PurePosixPath
 from nvbench.errors import CommandError, NotReadyError
 from nvbench.hosts.base import Host
 
-COMPILER_FLAGS = ("-O3", "-Wall", "-Wextra", "-march=native", "-pthread", "-lm")
-"""After pkg-config's own, so that its cautious -march gives way to this host's."""
+COMPILER_FLAGS = ("-O3", "-Wall", "-Wextra", "-pthread", "-lm")
+
+THIS_PROCESSOR = ("-march=native", "-mcpu=native")
+"""For the processor of the host that compiles: the first that its compiler takes. Not every one for ARM takes the
+first, and old ones take neither."""
 
 PACKAGES = ("libdpdk", "jansson")
 _INSTALL = "apt-get install build-essential pkg-config dpdk-dev libdpdk-dev libjansson-dev"
@@ -54,6 +57,8 @@ def _target(host: Host, folder: str) -> tuple[str, list[str]]:
         version = host.run(["pkg-config", "--modversion", *PACKAGES]).stdout.split()
         flags = shlex.split(host.run(["pkg-config", "--cflags", "--libs", *PACKAGES]).stdout)
         compiler = host.run(["cc", "-dumpfullversion", "-dumpmachine"]).stdout.split()
+        # After pkg-config's own, so that its cautious -march gives way to this host's.
+        flags += [flag for flag in THIS_PROCESSOR if _takes(host, flag)][:1]
     except CommandError as error:
         raise NotReadyError(
             f"nvgen cannot be compiled: {error.what}", place=f"host {host.name}", remedy=_INSTALL
@@ -63,6 +68,10 @@ def _target(host: Host, folder: str) -> tuple[str, list[str]]:
     for name, text in _sources().items():
         key.update(name.encode() + b"\0" + text)
     return str(PurePosixPath(folder) / f"nvgen-{key.hexdigest()[:16]}"), flags
+
+
+def _takes(host: Host, flag: str) -> bool:
+    return host.run(["cc", flag, "-fsyntax-only", "-x", "c", "/dev/null"], check=False).ok
 
 
 def _sources() -> dict[str, bytes]:

@@ -29,24 +29,14 @@ class NvgenCommand:
     def argv(self) -> tuple[str, ...]:
         """The command line."""
         layout = self.layout
-        devices = tuple(argument for port in layout.ports for argument in port.eal)
-        if layout.hugepages:
-            memory: tuple[str, ...] = (
-                "--in-memory",
-                "--single-file-segments",
-                "--socket-mem",
-                str(layout.memory_mb),
-            )
-        else:
-            memory = ("--no-huge", "-m", str(layout.memory_mb))
         return (
             *("nice", "-n", "-20"),  # the rest of the host waits while a trial runs
             self.binary,
             *("-l", ",".join(map(str, layout.cores))),
-            *memory,
-            *(() if "-a" in devices else ("--no-pci",)),
+            *layout.memory,
+            *(() if "-a" in layout.devices else ("--no-pci",)),
             *("--file-prefix", self.file_prefix, "--no-telemetry"),
-            *devices,
+            *layout.devices,
             "--",
             *("--ports", ",".join(port.device for port in layout.ports if port.device)),
             *("--queues", str(layout.queues), "--descriptors", str(layout.descriptors)),
@@ -54,19 +44,3 @@ class NvgenCommand:
             *("--housekeeping-core", str(self.housekeeping_core)),
             *(() if self.receive else ("--no-receive",)),
         )
-
-    @property
-    def sockets(self) -> tuple[str, ...]:
-        """The sockets that nvgen itself opens for a switch to connect to."""
-        found = []
-        for port in self.layout.ports:
-            for argument in port.eal:
-                options = dict(part.partition("=")[::2] for part in argument.split(","))
-                if options.get("server") == "1" and "path" in options:
-                    found.append(options["path"])
-        return tuple(found)
-
-    @property
-    def runtime_folder(self) -> str:
-        """What DPDK, run by root, leaves behind of a program even when that ends in order."""
-        return f"/run/dpdk/{self.file_prefix}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+PROGRAMS = ("ovs-vswitchd", "ovsdb-server", "dpdk-testpmd", "nvgen-", "pktgen --lcores", "minder.py", "tcpreplay")
 NEEDS = ("ovs-vsctl", "dpdk-testpmd", "gcc", "pkg-config", "ip")
 
 
@@ -23,7 +24,7 @@ def pytest_collection_modifyitems(items):
 
 def running(*names: str) -> dict[int, str]:
     """Process id -> command line, of the live processes that hold one of these words; zombies are not."""
-    told = subprocess.run(["ps", "-eo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
+    told = subprocess.run(["ps", "-ewwo", "pid=,stat=,args="], capture_output=True, text=True, check=True).stdout
     rows = (line.split(maxsplit=2) for line in told.splitlines())
     return {int(pid): args for pid, state, args in rows if state[0] != "Z" and any(name in args for name in names)}
 
@@ -36,7 +37,7 @@ def traces() -> dict[str, object]:
         "links": sorted(entry.name for entry in Path("/sys/class/net").iterdir()),
         "state": sorted(entry.name for entry in state.glob("*") if entry.suffix != ".lock"),
         "dpdk": sorted(entry.name for entry in Path("/run/dpdk").glob("*")),
-        "processes": sorted(running("ovs-vswitchd", "ovsdb-server", "dpdk-testpmd", "nvgen-").values()),
+        "processes": sorted(running(*PROGRAMS).values()),
     }
 
 

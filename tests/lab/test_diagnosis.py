@@ -88,8 +88,8 @@ def lab(tmp_path, **options: object) -> Iterator[Lab]:
     @contextmanager
     def up() -> Iterator[Rig]:
         with bench(plan.testbed) as held:
-            held.make_ready(plan)
-            with frame_rig(held, next(plan.setups), drain_s=0.1) as made:
+            chosen = held.make_ready(plan)
+            with frame_rig(held, next(plan.setups), chosen.kind, drain_s=0.1) as made:
                 yield made
 
     with RunWriter.create(tmp_path, RunHeader("faults", "local")) as run, StandingRig(up) as standing:

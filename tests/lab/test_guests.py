@@ -133,7 +133,7 @@ def test_it_has_the_tools_of_an_endpoint(vm, argv):
 
 
 def test_the_next_one_goes_on_from_the_saved_state(vm, tmp_path):
-    states = {path: path.stat().st_mtime_ns for path in image(HOST, CACHE, "cloud").folder.glob("state-*")}
+    states = {path: path.stat().st_mtime_ns for path in image(HOST, CACHE, "cloud").home.glob("state-*")}
     assert states
     with bench(tmp_path) as journal:
         began = time.monotonic()
@@ -190,7 +190,7 @@ def test_a_kernel_that_panics_is_quoted(machine, tmp_path):
         initramfs.write({"init": initramfs.file("no program\n", 0o755)}, out)
     with bench(tmp_path) as journal:
         monitor = Monitor(HOST, "broken", f"{FOLDER}-broken")
-        wrong = Machine(machine.emulator, Image(broken), memory_mb=384, vcpus=1, kvm=False)
+        wrong = Machine(machine.emulator, Image(broken, str(broken)), memory_mb=384, vcpus=1, kvm=False)
         with pytest.raises(GuestError, match=r"guest broken: the machine has ended; its console ends with: .*panic"):
             boot(monitor, journal, wrong.argv(f"{FOLDER}-broken"))
         journal.undo_since(0)

@@ -49,8 +49,8 @@ def rig(**options: object) -> Iterator[Rig]:
     )
     plan = make_plan(profile, load_testbed("local"))
     with bench(plan.testbed) as held:
-        held.make_ready(plan)
-        with frame_rig(held, next(plan.setups), drain_s=0.1) as made:
+        chosen = held.make_ready(plan)
+        with frame_rig(held, next(plan.setups), chosen.kind, drain_s=0.1) as made:
             yield made
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from nvbench.doctor import State, examine, mend, missing
+from nvbench.doctor import Role, State, examine, mend, missing, roles
 from nvbench.errors import CommandError
 from nvbench.fingerprint import steal_ticks
 from nvbench.hosts import Completed
+from nvbench.testbed import load_testbed, read_testbed
 
 MEMINFO = """MemTotal:       24000000 kB
 MemAvailable:   23000000 kB
@@ -18,7 +19,7 @@ Hugepagesize:       2048 kB
 CPUS = '{"cpus": [{"cpu": 0, "node": 0, "online": true}, {"cpu": 1, "node": 0, "online": true}]}'
 
 
-TOOLS = ("iperf3", "iperf", "netperf", "netserver", "sockperf")
+TOOLS = ("iperf3", "iperf", "netperf", "netserver", "sockperf", "python3", "tcpreplay")
 
 
 class FakeHost:
@@ -84,6 +85,49 @@ def test_a_good_host_is_ready():
 )
 def test_what_is_old_or_absent_is_told(answer, text, check):
     assert found(FakeHost(**{answer: text}))[check] is State.MISSING
+
+
+def test_what_some_generators_alone_need_is_a_warning_until_one_is_chosen():
+    host = FakeHost(**{"which tcpreplay": None, "which python3": None})
+    assert (found(host)["tcpreplay"], found(host)["Python"]) == (State.WARNING, State.WARNING)
+    lacking = missing(examine(host, {"tcpreplay", "python3"}))
+    assert [check.name for check in lacking] == ["Python", "tcpreplay"]
+    assert lacking[1].remedy == "apt-get install tcpreplay"
+
+
+def test_a_dpdk_too_old_for_nvgen_stops_a_run_by_nvgen():
+    host = FakeHost(**{"pkg-config --modversion libdpdk": "20.11.2\n"})
+    assert found(host)["dpdk version"] is State.WARNING
+    (lacking,) = missing(examine(host, {"nvgen"}))
+    assert lacking.found == "20.11.2, below 21.11, which nvgen needs"
+    assert missing(examine(host, {"testpmd"})) == []
+
+
+GUESTS = """\
+name: three
+hosts: {a: {address: local}, b: {address: root@b}, c: {address: root@c}}
+generator: {host: a, ports: [{device: eth1}, {device: eth2}]}
+switch: {host: b, ports: [{device: eth1}, {device: eth2}]}
+guests: {machines: [{host: c, device: eth0, port: tap0}]}
+"""
+
+
+def test_each_host_has_its_roles():
+    assert roles(load_testbed("local")) == {"local": {Role.GENERATOR, Role.SWITCH}}
+    assert roles(read_testbed("t.yaml", GUESTS.encode())) == {"a": {"generator"}, "b": {"switch"}, "c": {"guest"}}
+
+
+def test_a_host_is_judged_by_its_roles_alone():
+    bare = FakeHost(**{f"which {name}": None for name in ("gcc", "pkg-config", "dpdk-testpmd", "ovs-vsctl")})
+    bare.exists = lambda _: False
+    bare.answers["ovs-vsctl --version"] = bare.answers["pkg-config --modversion libdpdk"] = None
+
+    def lacks(role):
+        return {check.name for check in missing(examine(bare, of={role}))}
+
+    assert lacks(Role.SWITCH) == {"testpmd", "Open vSwitch", "OVS with DPDK", "ovs version"}
+    assert lacks(Role.GENERATOR) == {"C compiler", "pkg-config", "DPDK headers", "dpdk version"}
+    assert lacks(Role.GUEST) == set()
 
 
 def test_fix_installs_what_is_missing_and_nothing_else():

@@ -12,18 +12,19 @@ import pytest
 
 from nvbench.endpoint import Link, LinkKind
 from nvbench.errors import GuestError
+from nvbench.guests import image as images
 from nvbench.guests import initramfs, inside, kernel, packages, qemu
 from nvbench.guests.base import GuestPlace, Nic
 from nvbench.guests.emulator import Emulator, Machine, find_emulator, private_copy
-from nvbench.guests.image import UNWANTED, Image, making
+from nvbench.guests.image import UNWANTED, Image
+from nvbench.guests.kept import making
 from nvbench.guests.monitor import Monitor, last_words
 from nvbench.guests.saved import kvm_works
-from nvbench.hosts import Completed
+from nvbench.hosts import Completed, LocalHost
 from nvbench.journal import Journal
 
 VHOST = Nic(Link(LinkKind.VHOST_USER, "/run/x/s0.sock"), "52:54:00:00:00:01", "10.99.0.1/24", queues=2)
 TAP = Nic(Link(LinkKind.TAP, "nvt0"), "52:54:00:00:00:02", mtu=4000)
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id").read_text()
 
 
 class ScriptedQemu:
@@ -47,6 +48,27 @@ class ScriptedQemu:
         return 0
 
 
+class Lock:
+    """A lock's holder, which echoes, or has ended with a complaint."""
+
+    def __init__(self, complaint: str = "") -> None:
+        self.held = not complaint
+        self._complaint = complaint
+
+    def send(self, line: str) -> None:
+        self.said = line
+
+    def receive(self, timeout_s: float) -> str | None:
+        return self.said if self.held else None
+
+    def complaints(self) -> list[str]:
+        return [self._complaint]
+
+    def close(self, timeout_s: float = 5.0) -> int | None:
+        self.held = False
+        return 0
+
+
 class FakeHost:
     """A host with a few files, whose commands answer from a table and whose QEMU is scripted."""
 
@@ -54,16 +76,26 @@ class FakeHost:
 
     def __init__(self, commands: dict[str, str] | None = None, files: dict[str, str] | None = None) -> None:
         self.commands = commands or {}
-        self.files = {"/proc/sys/kernel/random/boot_id": BOOT_ID} | (files or {})
+        self.files = {"/proc/sys/kernel/random/boot_id": "first"} | (files or {})
         self.qemu = ScriptedQemu([{"return": {}}], [])
+        self.lock_complaint = ""
         self.spawned: list[Sequence[str]] = []
+        self.ran: list[str] = []
+        self.uploaded: dict[str, bytes] = {}
 
     def run(self, argv: Sequence[str], *, timeout_s=30.0, stdin="", check=True) -> Completed:
-        answer = next((text for line, text in self.commands.items() if line in " ".join(argv)), None)
+        line = " ".join(argv)
+        self.ran.append(line)
+        kept = {"mv -T": "", "find ": ""}
+        answer = next((text for part, text in (self.commands | kept).items() if part in line), None)
+        if line.endswith("-name kvm-* -delete"):
+            self.files = {path: text for path, text in self.files.items() if "/kvm-" not in path}
         done = Completed(tuple(argv), 1 if answer is None else 0, answer or "", "", 0.0)
         return done.checked(self.name) if check else done
 
-    def spawn(self, argv: Sequence[str]) -> ScriptedQemu:
+    def spawn(self, argv: Sequence[str]) -> ScriptedQemu | Lock:
+        if argv[0] == "flock":
+            return Lock(self.lock_complaint)
         self.spawned.append(argv)
         return self.qemu
 
@@ -77,7 +109,10 @@ class FakeHost:
         pass
 
     def write(self, path: str, text: str) -> None:
-        pass
+        self.files[path] = text
+
+    def upload(self, source: Path, path: str) -> None:
+        self.uploaded[path] = source.read_bytes()
 
     def remove(self, path: str) -> None:
         pass
@@ -85,7 +120,7 @@ class FakeHost:
 
 def machine(tmp_path: Path, **changes: object) -> Machine:
     values = {"memory_mb": 384, "vcpus": 2, "kvm": False} | changes
-    return Machine(Emulator(("qemu",), "10.0.2"), Image(tmp_path), **values)
+    return Machine(Emulator(("qemu",), "10.0.2"), Image(tmp_path, "/cache/guests/image-1"), **values)
 
 
 def journal(tmp_path: Path, host: FakeHost) -> Journal:
@@ -168,13 +203,6 @@ def test_a_link_of_another_kind_is_refused_before_anything_is_started(tmp_path):
     assert not host.spawned
     with pytest.raises(GuestError, match="not ready"):
         _ = guest.host
-
-
-def test_a_guest_on_another_machine_is_refused(tmp_path):
-    host = FakeHost(files={"/proc/sys/kernel/random/boot_id": "another\n"})
-    guest = qemu.Qemu("vm1", GuestPlace(host, "/run/x", "", ()), [])
-    with pytest.raises(GuestError, match="started on the machine where nvbench runs"):
-        guest.up(journal(tmp_path, host))
 
 
 # -- what is said of one that fails --------------------------------------------------------------------------------
@@ -281,8 +309,7 @@ def test_kvm_is_proved_by_booting_once(tmp_path, works):
         assert kept.entries == []
     assert len(host.spawned) == 1
     assert "kvm" in host.spawned[0]
-    (verdict,) = (tmp_path / "guests").glob("kvm-*")
-    assert ("MSR" in verdict.read_text()) is not works
+    assert ("MSR" in host.files[f"{tmp_path}/guests/kvm-first"]) is not works
 
 
 def test_a_new_boot_of_the_host_asks_again(tmp_path):
@@ -292,7 +319,7 @@ def test_a_new_boot_of_the_host_asks_again(tmp_path):
         host.qemu = ScriptedQemu([{"return": {}}], [])
         kvm_works(host, str(tmp_path), machine(tmp_path), journal(tmp_path, host), "/run/x-kvm")
     assert len(host.spawned) == 2
-    assert [path.name for path in (tmp_path / "guests").glob("kvm-*")] == ["kvm-second"]
+    assert [path for path in host.files if "/kvm-" in path] == [f"{tmp_path}/guests/kvm-second"]
 
 
 # -- the image -----------------------------------------------------------------------------------------------------
@@ -342,11 +369,44 @@ def test_the_same_entries_give_the_same_bytes(tmp_path):
 
 
 def test_what_a_killed_run_was_making_goes(tmp_path):
-    with making(str(tmp_path)) as folder:
-        (folder / "draft-image-1").mkdir()
-        (folder / "image-1").mkdir()
-    with making(str(tmp_path)):
-        assert [path.name for path in folder.glob("*image*")] == ["image-1"]
+    host = LocalHost()
+    with making(host, str(tmp_path)) as folder:
+        Path(folder, "draft-image-1").mkdir()
+        Path(folder, "image-1").mkdir()
+    with making(host, str(tmp_path)):
+        assert [path.name for path in Path(folder).glob("*image*")] == ["image-1"]
+
+
+def test_one_process_at_a_time_makes_what_is_kept(tmp_path):
+    host = LocalHost()
+    with making(host, str(tmp_path)) as folder:
+        taken = host.run(["flock", "-n", f"{folder}/lock", "true"], check=False)
+    assert not taken.ok
+    assert host.run(["flock", "-n", f"{folder}/lock", "true"], check=False).ok
+
+
+def test_a_lock_that_cannot_be_had_is_told(tmp_path):
+    host = FakeHost()
+    host.lock_complaint = "flock: cannot open lock file /c/guests/lock: Read-only file system"
+    with pytest.raises(GuestError, match=r"host fake: /c/guests: cannot be held: flock: .*Read-only"):
+        with making(host, "/c"):
+            pass
+
+
+def test_an_image_is_brought_to_a_host_once(tmp_path, monkeypatch):
+    for name in ("vmlinux", "initramfs", "key"):
+        (tmp_path / name).write_bytes(name.encode() + b"\xff")
+    monkeypatch.setattr(images, "_home", lambda flavour: tmp_path)
+    host = FakeHost()
+    made = images.image(host, "/c", "cloud")
+    draft = f"/c/guests/draft-{tmp_path.name}"
+    assert host.uploaded == {f"{draft}/vmlinux": b"vmlinux\xff", f"{draft}/initramfs": b"initramfs\xff"}
+    assert host.ran[-1] == f"mv -T {draft} {made.folder}"
+    assert (made.kernel, made.key) == (f"/c/guests/{tmp_path.name}/vmlinux", tmp_path / "key")
+    host.files[made.folder] = ""
+    host.uploaded.clear()
+    assert images.image(host, "/c", "cloud") == made
+    assert not host.uploaded
 
 
 # -- packages ------------------------------------------------------------------------------------------------------

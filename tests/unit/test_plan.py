@@ -1,6 +1,7 @@
 """Plans: which cases there are, what they are called, how long they take."""
 
 import re
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
@@ -8,13 +9,17 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nvbench import profile as profile_module
 from nvbench.axes import Path
 from nvbench.cli import plan as plan_command
 from nvbench.cli import profiles as profiles_command
 from nvbench.datapaths.ovs_options import OvsDpdkParameters
+from nvbench.endpoint import LinkKind
 from nvbench.errors import UsageError
 from nvbench.framing import ring_and_frames, without_switch
-from nvbench.plan import Plan, case_id, expectation, make_plan
+from nvbench.generators.nvgen import NVGEN
+from nvbench.naming import case_id
+from nvbench.plan import Plan, expectation, make_plan
 from nvbench.profile import load_profile
 from nvbench.testbed import load_testbed
 from nvbench.topology import Topology
@@ -181,6 +186,48 @@ def test_options_are_judged_together() -> None:
 
 def test_each_kind_of_port_has_a_ceiling_of_its_own() -> None:
     cases = planned("datapath.kind=[ovs_dpdk, linux_bridge]", "datapath.queues=1", "traffic.frame_bytes=64").cases
-    wires = {ring_and_frames(case) for setup in without_switch(cases) for case in setup.cases}
-    assert wires == {ring_and_frames(case) for case in cases}
+    wires = {ring_and_frames(case, NVGEN) for setup in without_switch(cases, NVGEN) for case in setup.cases}
+    assert wires == {ring_and_frames(case, NVGEN) for case in cases}
     assert len(wires) == 2
+
+
+UNPACED = replace(
+    NVGEN,
+    name="flood",
+    links=(LinkKind.VHOST_USER,),
+    abilities=lambda links: frozenset(),
+    cannot_send=lambda traffic: "has no tags" if traffic.vlan is not None else "",
+)
+MRR = "tests={mrr: {repeats: 2}}"
+
+
+@pytest.fixture
+def with_flood(monkeypatch):
+    """A generator that can only send flat out stands behind nvgen."""
+    monkeypatch.setattr(profile_module, "KINDS", (NVGEN, UNPACED))
+    monkeypatch.setattr(profile_module, "GENERATORS", ("auto", "nvgen", "flood", "simulated"))
+
+
+def test_auto_keeps_every_generator_that_can_do_it_all(with_flood):
+    assert [kind.name for kind in planned(MRR).generators] == ["nvgen", "flood"]
+    assert [kind.name for kind in planned().generators] == ["nvgen"]
+    assert [kind.name for kind in planned(MRR, "traffic.vlan=[null, 5]").generators] == ["nvgen"]
+
+
+def test_what_a_generator_cannot_do_is_refused_before_anything_starts(with_flood):
+    assert refused("local", "generator=flood") == (
+        "10ge-forwarding: not possible here: throughput needs a generator that can offer a set load, "
+        "which flood cannot (-s tests.throughput=null leaves it out)"
+    )
+    assert "flood cannot send these frames: it has no tags" in refused(
+        "local", "generator=flood", MRR, "traffic.vlan=5"
+    )
+    assert "joins links of the kind veth, tap, device; flood can have vhost_user" in refused(
+        "local", "generator=flood", MRR, "datapath={kind: linux_bridge}"
+    )
+
+
+def test_a_generator_that_can_do_some_cases_does_those(with_flood):
+    plan = planned("generator=flood", MRR, "traffic.vlan=[null, 5]", "traffic.frame_bytes=128")
+    assert [case.traffic.vlan for case in plan.cases] == [None] * len(plan.cases)
+    assert {each.reason for each in plan.impossible} == {"flood cannot send these frames: it has no tags"}

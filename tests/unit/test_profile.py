@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nvbench.errors import UsageError
-from nvbench.profile import Profile, load_profile, packaged_profiles, read_profile
+from nvbench.profile import GENERATORS, Profile, load_profile, packaged_profiles, read_profile
 from nvbench.rfc2544 import TESTS
 from nvbench.traffic import FlowField
 
@@ -124,7 +124,7 @@ quick:
         "f.yaml:7: datapath.kind: no datapath is called 'ovs_dpkd' (did you mean `ovs_dpdk`?)",
         "f.yaml:10: tests.throughput.final: unknown key (did you mean `final_s`?)",
         "f.yaml:11: tests.throughput.goals.0.loss_ratio: must be below 1.0, not 2",
-        "f.yaml:12: generator: must be one of nvgen, simulated; not 'nvgne' (did you mean `nvgen`?)",
+        f"f.yaml:12: generator: must be one of {', '.join(GENERATORS)}; not 'nvgne' (did you mean `nvgen`?)",
         "f.yaml:14: drain_s: must be at least 0.0, not -1",
     ]
 

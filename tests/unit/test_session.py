@@ -7,10 +7,11 @@ import pytest
 
 import nvbench
 from nvbench.bench import bench
-from nvbench.collectors import Absence
-from nvbench.errors import DatapathError
+from nvbench.collectors import Absence, PollerWatch
+from nvbench.errors import DatapathError, LostConnectionError
 from nvbench.framing import OnCase, Wire
 from nvbench.generators.base import Live
+from nvbench.hosts import LocalHost
 from nvbench.measurer import Measurer, Restart, StandingRig, held_against
 from nvbench.plan import make_plan
 from nvbench.profile import load_profile
@@ -255,6 +256,38 @@ def test_a_trial_that_ends_before_the_restart_shows_nothing(tmp_path):
     assert datapath.restarted == []
 
 
+class OverSsh(Generator):
+    """Its host cannot be heard in the first trial."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trials = 0
+
+    def trial(self, load_pps, duration_s, abort, on_live=None, *, then=None, detail=False):
+        self.trials += 1
+        if self.trials == 1:
+            raise LostConnectionError("the SSH connection was lost", place="host sender")
+        return replace(lossy(0), intended_pps=load_pps, started_at=1000.0)
+
+
+def test_a_trial_whose_host_is_lost_is_kept_as_invalid_and_the_next_has_a_new_rig(tmp_path):
+    generator, rigs = OverSsh(), []
+
+    def bring_up():
+        rigs.append(Rig(Datapath(), generator, lambda: PollerWatch(LocalHost(), None, ()), clock_ahead_s=2.5))
+        return nullcontext(rigs[-1])
+
+    with RunWriter.create(tmp_path, RunHeader("p", "t")) as store, StandingRig(bring_up) as standing:
+        measurer = Measurer(standing, store, Silent(), Subject("c", "mrr", "fake", "fake", 64), "x", Traffic(64))
+        lost, good = (measurer(1e6, 1.0, AbortRule()) for _ in range(2))
+    assert (lost.validity, lost.reason) == (Validity.GONE, "host sender: the SSH connection was lost")
+    assert good.valid
+    assert len(rigs) == 2
+    kept = nvbench.open_results(store.path).trials().to_pylist()
+    assert [row["validity"] for row in kept] == ["gone", "valid"]
+    assert good.started_at == 997.5  # by this machine's clock, not by the host's
+
+
 def test_addresses_are_those_of_the_rig_that_stands_now(tmp_path):
     class Learner:
         restarts = False
@@ -278,3 +311,8 @@ def test_addresses_are_those_of_the_rig_that_stands_now(tmp_path):
         assert scene.addresses.learned() == 200
         with scene.addresses.learning() as learner:
             assert learner == 200
+
+
+def test_two_simulated_runs_do_not_stand_in_each_others_way(tmp_path):
+    with bench(load_testbed("simulated")):
+        assert run(tmp_path, "traffic.frame_bytes=1518").results().num_rows == 2

@@ -46,7 +46,7 @@ def local(generator: str = "", switch: str = "") -> str:
 
 
 def test_packaged_testbeds_are_named_after_their_files_and_described() -> None:
-    assert set(packaged_testbeds()) == {"local", "simulated", "sriov", "two-servers"}
+    assert set(packaged_testbeds()) == {"local", "simulated", "sriov", "two-arm-servers", "two-servers"}
     for name, description in packaged_testbeds().items():
         assert load_testbed(name).name == name
         assert description
@@ -63,11 +63,20 @@ def test_the_example_has_two_machines() -> None:
     assert [port.name for port in testbed.switch.ports] == ["0000:18:00.0", "0000:18:00.1"]
 
 
+def test_the_example_of_arm_servers_forwards_on_eight_cores_and_leaves_its_nics_to_their_driver() -> None:
+    testbed = load_testbed("two-arm-servers")
+    assert testbed.switch.pmd_cores == tuple(range(32, 40))
+    assert sum(1 << core for core in testbed.switch.pmd_cores) == 0xFF00000000
+    assert {port.bind for port in (*testbed.generator.ports, *testbed.switch.ports)} == {None}
+    placement = place_cores(testbed, one_node(46), one_node(46))
+    assert placement.warnings == ()
+
+
 def test_the_example_of_virtual_functions_is_one_machine_and_can_have_their_path() -> None:
     testbed = load_testbed("sriov")
     assert (testbed.one_host, testbed.virtual) == (True, True)
     path = Path("sriov", Topology.VM_TO_VM, "namespace", {})
-    assert link_kinds(path, SriovParameters(), testbed, streams=True) == ((LinkKind.DEVICE, LinkKind.DEVICE),)
+    assert link_kinds(path, SriovParameters(), testbed, None) == ((LinkKind.DEVICE, LinkKind.DEVICE),)
 
 
 def test_the_simulated_testbed_needs_nothing() -> None:
@@ -108,6 +117,11 @@ def test_the_simulated_testbed_needs_nothing() -> None:
             "virtual: true",
             "t.yaml:10: switch.ports.1: the other end, generator.ports.1, is a virtual link "
             "(make both ends virtual, or neither)",
+        ),
+        (
+            'vdev: "net_af_packet0,iface=veth0"',
+            "device: eth1, bind: vfio-pci",
+            "switch.ports.1: only a port named by its PCI address can be bound",
         ),
         ("host: near", "host: near\n  cores: all", "must be `auto` or a list of cores, not 'all'"),
         ("host: near", "host: near\n  cores: [2, 2]", "t.yaml:7: generator.cores: names a core twice"),

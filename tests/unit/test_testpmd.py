@@ -29,7 +29,7 @@ class FakeProcess:
         self.lines = list(lines)
         self.ended = ended
         self.said = list(complaints)
-        self.closed = False
+        self.closed = self.killed = False
         self.status = 0
 
     def receive(self, timeout_s: float) -> str | None:
@@ -45,6 +45,9 @@ class FakeProcess:
     def close(self, timeout_s: float = 5.0) -> int | None:
         self.closed = True
         return self.status
+
+    def kill(self) -> None:
+        self.killed = True
 
 
 class FakeHost:
@@ -145,6 +148,38 @@ def test_ports_are_numbered_as_dpdk_finds_them_and_joined_as_asked():
 
 def test_a_device_string_is_passed_on():
     assert "net_tap0,iface=x" in command((Link(LinkKind.VDEV, "net_tap0,iface=x"), VHOST[0]))
+
+
+def test_noise_is_told_in_its_own_words_and_what_it_holds_back_has_buffers():
+    noise = {"noisy_buffer": 1024, "noisy_flush_ms": 2, "noisy_memory_mb": 64, "noisy_reads": 8, "noisy_writes": 4}
+    words = command(VHOST, forward="noisy", **noise)
+    assert "--forward-mode=noisy" in words
+    assert [word for word in words if word.startswith("--noisy")] == [
+        "--noisy-tx-sw-buffer-size=1024",
+        "--noisy-tx-sw-buffer-flushtime=2",
+        "--noisy-lkup-memory=64",
+        "--noisy-lkup-num-reads=8",
+        "--noisy-lkup-num-writes=4",
+    ]
+    assert f"--total-num-mbufs={8192 + 2 * 1024}" in words
+    assert not [word for word in command(VHOST, forward="noisy") if word.startswith("--noisy")]
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"forward": "io", "noisy_reads": 1, "noisy_memory_mb": 1}, "noisy_memory_mb needs forward: noisy"),
+        ({"noisy_buffer": 128}, "noisy_buffer and noisy_flush_ms go together"),
+        ({"noisy_flush_ms": 1}, "noisy_buffer and noisy_flush_ms go together"),
+        ({"noisy_buffer": 32, "noisy_flush_ms": 1}, "more than a burst"),
+        ({"noisy_buffer": 100, "noisy_flush_ms": 1}, "power of two"),
+        ({"noisy_reads": 1}, "noisy_memory_mb and noisy_reads or noisy_writes go together"),
+        ({"noisy_memory_mb": 1}, "noisy_memory_mb and noisy_reads or noisy_writes go together"),
+    ],
+)
+def test_noise_that_would_not_be_what_it_says_is_refused(options, why):
+    with pytest.raises(ValueError, match=why):
+        TestpmdParameters.model_validate({"forward": "noisy"} | options)
 
 
 def test_it_comes_up_in_its_namespace_and_goes_down():

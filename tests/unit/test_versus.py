@@ -126,6 +126,12 @@ def test_another_kind_of_datapath_has_other_options_and_the_same_cases():
     assert {"datapath", "flow_tables"} < set(made.keys)
 
 
+def test_two_generators_are_compared_by_what_both_can_do():
+    made = versus("generator=testpmd", overrides=("tests={mrr: {repeats: 2}}",))
+    assert made.keys == ("generator",)
+    assert [kind.name for kind in made.new.generators] == ["testpmd"]
+
+
 def test_what_is_swept_and_changed_cannot_be_paired():
     told = refused("datapath.queues=4", overrides=("traffic.frame_bytes=64",))
     assert "ovs_dpdk-1q-64B" in told
@@ -294,11 +300,11 @@ def failing(monkeypatch, when, error):
     real = session_module.frame_rig
 
     @contextmanager
-    def frame_rig(held, setup, **options):
+    def frame_rig(held, setup, generator, **options):
         asked[setup.parameters.capacity_mpps] += 1
         if when(setup, asked):
             raise error
-        with real(held, setup, **options) as rig:
+        with real(held, setup, generator, **options) as rig:
             yield rig
 
     monkeypatch.setattr(session_module, "frame_rig", frame_rig)

@@ -7,6 +7,7 @@ from nvbench.datapaths import PARAMETERS
 from nvbench.datapaths.direct import DirectParameters
 from nvbench.endpoint import LinkKind
 from nvbench.errors import NotPossibleError, UsageError
+from nvbench.generators.nvgen import NVGEN
 from nvbench.plan import make_plan
 from nvbench.profile import load_profile, read_profile
 from nvbench.testbed import load_testbed, read_testbed
@@ -25,7 +26,7 @@ LOCAL = load_testbed("local")
 
 def wired(kind, topology="P2P", guest="", *, streams=False, testbed=LOCAL, **options):
     parameters = PARAMETERS[kind].model_validate(options)
-    return link_kinds(Path(kind, Topology(topology), guest, options), parameters, testbed, streams=streams)
+    return link_kinds(Path(kind, Topology(topology), guest, options), parameters, testbed, None if streams else NVGEN)
 
 
 def refusal(*args, **named):
@@ -68,7 +69,7 @@ def test_guests_are_joined_by_what_they_can_have():
 def test_no_switch_is_one_cable():
     assert wired("direct", streams=True) == ((VETH, DEVICE),)
     assert wired("direct") == ((VHOST, VHOST),)
-    assert link_kinds(Path("direct", Topology.P2P, "", {}), DirectParameters(cable="veth"), LOCAL, streams=False) == (
+    assert link_kinds(Path("direct", Topology.P2P, "", {}), DirectParameters(cable="veth"), LOCAL, NVGEN) == (
         (VETH, DEVICE),
     )
 

@@ -1,0 +1,336 @@
+"""dpdk-testpmd as a generator: it sends as fast as it can. It measures no latency, and knows its frames from no others.
+
+Its own senders will not do: `txonly` never looks at what comes back, `flowgen` sends out of both ports, and neither
+sends the frames of a case. So it forwards: what a capture file holds goes out of a port (net_pcap reads it once, and
+plays it from memory over and over), and what comes in at a port goes nowhere. That takes one polling core or more.
+
+It cannot offer a set load but where NICs limit the rate of a queue, nor a burst of which could be said how fast it
+left. Nor does it keep to a link's speed where the link has none: on virtual devices it offers more than was asked.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nvbench.abilities import Ability
+from nvbench.dpdk import known
+from nvbench.endpoint import LinkKind
+from nvbench.errors import CommandError, GeneratorError
+from nvbench.generators.base import DPDK_LINKS, Kind, OnLive, Seat, runtime_folder, telemetry
+from nvbench.generators.capture import capture, unrolled
+from nvbench.generators.minder import Minder, Type, Watched, Window
+from nvbench.generators.native.account import Done, judge
+from nvbench.generators.testpmd.command import MOST_FRAMES, PROGRAM, TestpmdCommand
+from nvbench.hosts.base import Host
+from nvbench.testpmd import version
+from nvbench.traffic import Traffic, learning_frames, templates
+from nvbench.trial import AbortRule, Counters, Latency, Step, Trial, Validity
+from nvbench.units import line_rate_pps, scaled
+
+__all__ = ["TESTPMD", "Testpmd", "TestpmdCommand"]
+
+PROMPT = "pmd> "
+"""Other threads of it may write into the middle of its prompt."""
+
+_COMPLAINT = re.compile(
+    r"^.*(?:Bad arguments|Command not found|Ambiguous|\b[Ii]nvalid|[Ff]ail|\b[Ee]rror\b|[Cc]annot|not supported).*$",
+    re.MULTILINE,
+)
+_ATTACHED = re.compile(r"^Port (\d+) is attached", re.MULTILINE)
+FAST = 0.01
+"""Share by which a NIC that limits its rate may send more than was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The ports of a trial, by their places among those watched.
+
+    Attributes:
+        sends: What each direction leaves.
+        receives: What it comes back to.
+        sources: What its frames are read from.
+    """
+
+    sends: tuple[int, ...]
+    receives: tuple[int, ...]
+    sources: tuple[int, ...]
+
+
+class Testpmd:
+    """A running dpdk-testpmd, under a minder on its host. Between trials it takes in and drops what comes.
+
+    Args:
+        minder: What watches it.
+        tool: Its number there.
+        command: What it was started with.
+        seat: Where.
+    """
+
+    __test__ = False
+
+    name = "testpmd"
+    simulated = False
+
+    def __init__(self, minder: Minder, tool: int, command: TestpmdCommand, seat: Seat) -> None:
+        self.version = ""
+        self.clock: dict[str, float] = {}
+        self._minder = minder
+        self._tool = tool
+        self._command = command
+        self._seat = seat
+        self._place = f"host {seat.host.name}"
+        self._traffic: Traffic | None = None
+        self._sources: tuple[int, ...] = ()
+        self._limited = False
+
+    @classmethod
+    def start(cls, seat: Seat) -> Testpmd:
+        """Spawns it. It is usable after `ready`, which may need a switch to connect to its ports first.
+
+        Raises:
+            CommandError: It cannot be started.
+        """
+        command = TestpmdCommand(seat.program or PROGRAM, seat.layout, seat.housekeeping_core, seat.file_prefix)
+        for socket in command.layout.sockets:
+            seat.host.remove(socket)  # left by a killed generator, it would keep this one from binding
+        minder = Minder.start(seat.host, seat.folder, seat.file_prefix, seat.housekeeping_core)
+        argv = known(command.argv, version(seat.host))
+        tool = minder.spawn(argv, name="testpmd", telemetry=telemetry(seat.file_prefix))
+        return cls(minder, tool, command, seat)
+
+    def ready(self, timeout_s: float = 30.0) -> None:
+        """See `Generator.ready`."""
+        self._minder.read(self._tool, PROMPT, timeout_s)
+        self.version = f"testpmd of {dict(self._minder.ask(self._tool, '/info'))['version']}"
+
+    def check_alive(self) -> None:
+        """See `Generator.check_alive`."""
+        self._minder.check_alive()
+
+    def configure(self, traffic: Traffic) -> None:
+        """See `Generator.configure`."""
+        self._play([unrolled(template) for template in templates(traffic)], "infinite_rx=1")
+        self._do(*self._rest())
+        self._traffic = traffic
+
+    def learn(self) -> None:
+        """See `Generator.learn`; the frames go out three times, as any of them may be lost."""
+        if self._traffic is None:
+            raise GeneratorError("configure comes before learn", place=self._place)
+        frames = [[frame] * 3 for _, frame in learning_frames(self._traffic)]
+        self._play(frames[: len(self._command.layout.numbers)])
+        self._do(*self._send())
+        self.configure(self._traffic)
+
+    def trial(
+        self,
+        load_pps: float,
+        duration_s: float,
+        abort: AbortRule,
+        on_live: OnLive | None = None,
+        *,
+        then: Step | None = None,
+        detail: bool = False,
+    ) -> Trial:
+        """See `Generator.trial`."""
+        if self._traffic is None:
+            raise GeneratorError("configure comes before a trial", place=self._place)
+        if then is not None or detail:
+            raise GeneratorError("testpmd has one load in a trial, and no detail to tell of it", place=self._place)
+        self._limit(load_pps)
+        own, directions = self._command.layout.numbers, range(self._traffic.directions)
+        window = Window(
+            go=tuple(map(self._typed, self._send())),
+            halt=tuple(map(self._typed, self._rest())),
+            ports=tuple((self._tool, port) for port in (*own, *self._sources)),
+            duration_s=duration_s,
+            drain_s=self._seat.drain_s,
+            max_lost=abort.max_lost_frames,
+            ends=len(own),
+        )
+        # With one port a reflector sends back to it what it sent.
+        ends = Ends(
+            sends=tuple(directions),
+            receives=tuple(len(own) - 1 - direction for direction in directions),
+            sources=tuple(len(own) + direction for direction in directions),
+        )
+        watched = self._minder.trial(window, on_live)
+        self._check(watched.texts)
+        asked = Step(load_pps, duration_s)
+        return _measured(watched, asked, ends, abort, ring_frames=self._seat.layout.descriptors, limited=self._limited)
+
+    def close(self) -> None:
+        """See `Generator.close`."""
+        self._minder.close()
+        for path in (*self._command.layout.sockets, runtime_folder(self._command.file_prefix)):
+            self._seat.host.remove(path)
+
+    # -- what is said to it ------------------------------------------------------------------------------------
+
+    def _play(self, streams: Sequence[Iterable[bytes]], *options: str) -> None:
+        """Have it send these out of its ports, one list a port; a port without one sends nothing."""
+        self._do("stop")
+        for number in self._sources:
+            self._do(f"port stop {number}", f"port detach {number}")
+        self._sources = ()
+        for index in range(len(self._command.layout.numbers)):
+            device = f"net_null9{index},no-rx=1"
+            if index < len(streams):
+                path = f"{self._seat.folder}/{index}.pcap"
+                self._upload(path, streams[index])
+                device = ",".join((f"net_pcap{index}", *[f"rx_pcap={path}"] * self._seat.layout.queues, *options))
+            answer = self._do(f"port attach {device}")
+            found = _ATTACHED.search(answer)
+            if not found:
+                raise GeneratorError(f"testpmd does not tell that it took {device}", place=self._place)
+            self._sources += (int(found[1]),)
+            self._do(f"port start {found[1]}")
+
+    def _upload(self, path: str, frames: Iterable[bytes]) -> None:
+        with tempfile.NamedTemporaryFile() as made:
+            made.write(capture(frames))
+            made.flush()
+            self._seat.host.upload(Path(made.name), path)
+
+    def _send(self) -> tuple[str, ...]:
+        """What has it send: each port is joined with its source."""
+        pairs = zip(self._sources, self._command.layout.numbers, strict=True)
+        joined = ",".join(str(number) for pair in pairs for number in pair)
+        return "stop", f"set portlist {joined}", "set fwd io", "start"
+
+    def _rest(self) -> tuple[str, ...]:
+        """What has it take in and drop what still comes."""
+        return "stop", f"set portlist {','.join(map(str, self._command.layout.numbers))}", "set fwd rxonly", "start"
+
+    def _limit(self, load_pps: float) -> None:
+        """Hold NICs to a load, or let go of them.
+
+        Raises:
+            GeneratorError: One does not limit the rate of a queue; with its driver's answer.
+        """
+        assert self._traffic is not None  # noqa: S101 - asked before
+        if not all("-a" in port.eal for port in self._seat.layout.ports):
+            return
+        ports = self._command.layout.numbers[: self._traffic.directions]
+        mbps = [int(self._minder.ask(self._tool, f"/ethdev/link_status,{port}")["speed"]) for port in ports]
+        line_pps = line_rate_pps(min(mbps) * 1e6, self._traffic.average_frame_bytes)
+        limited = load_pps < line_pps
+        if not limited and not self._limited:
+            return
+        # In what a NIC takes for Mbit/s the frames are counted with their FCS, without preamble and gap.
+        queues = self._seat.layout.queues
+        limit = math.ceil(load_pps * self._traffic.average_frame_bytes * 8 / 1e6 / queues) if limited else 0
+        for port in ports:
+            self._do(*(f"set port {port} queue {queue} rate {limit}" for queue in range(queues)))
+        self._limited = limited
+
+    def _typed(self, line: str) -> Type:
+        return Type(self._tool, f"{line}\n", PROMPT)
+
+    def _do(self, *lines: str) -> str:
+        """Its answer to the last of these lines."""
+        texts = [self._minder.act(self._typed(line)) for line in lines]
+        self._check(texts)
+        return texts[-1]
+
+    def _check(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            if found := _COMPLAINT.search(text):
+                line = text.strip().splitlines()[0]
+                raise GeneratorError(f"testpmd: {line}: {found[0].strip()}", place=self._place)
+
+
+def _measured(watched: Watched, asked: Step, ends: Ends, abort: AbortRule, *, ring_frames: int, limited: bool) -> Trial:
+    """The trial that was watched.
+
+    What leaves a source and not its port was refused by the port's device, unless a limit that was set kept it back.
+    """
+    total = watched.total
+    counted = [total[place].opackets for place in ends.sends] if limited else [total[p].ipackets for p in ends.sources]
+    rate_pps = sum(
+        watched.sent_pps(send) if limited else watched.received_pps(source)
+        for send, source in zip(ends.sends, ends.sources, strict=True)
+    )
+    elapsed_s = sum(counted) / rate_pps if rate_pps else asked.duration_s
+    directions = tuple(
+        _counters(offered, total[send].opackets, total[back].ipackets, asked.load_pps * elapsed_s)
+        for offered, send, back in zip(counted, ends.sends, ends.receives, strict=True)
+    )
+    done = Done(
+        elapsed_s=elapsed_s,
+        directions=directions,
+        latency=Latency(),
+        pauses=watched.pauses,
+        aborted=watched.aborted,
+        clock_step_us=watched.clock_step_us,
+        started_at=watched.started_at,
+    )
+    allowed = abort.max_lost_frames or 0
+    validity, reason = judge(done, asked.load_pps, allowed, ring_frames=ring_frames)
+    missed = sum(total[place].imissed for place in ends.receives)
+    offered_pps = sum(counted) / elapsed_s / len(directions)
+    if missed and sum(directions, Counters()).lost > allowed:
+        validity, reason = Validity.PAUSED, f"testpmd did not take in {missed} frames that came back to it"
+    elif limited and offered_pps > (1 + FAST) * asked.load_pps:
+        told = f"sent {scaled(offered_pps, 'pps')} of {scaled(asked.load_pps, 'pps')}"
+        validity, reason = Validity.UNDERSENT, f"{told}: its NIC does not hold the rate that it was told"
+    return Trial(
+        intended_pps=asked.load_pps,
+        duration_s=asked.duration_s,
+        elapsed_s=elapsed_s,
+        directions=directions,
+        pauses=done.pauses,
+        aborted=done.aborted,
+        validity=validity,
+        reason=reason,
+        started_at=done.started_at,
+    )
+
+
+def _counters(offered: int, sent: int, received: int, asked: float) -> Counters:
+    """Of one direction; a surplus of what came back is nobody's own frames."""
+    return Counters(
+        sent=sent,
+        late=max(0, round(asked) - offered),
+        refused=max(0, offered - sent),
+        received=min(sent, received),
+        foreign=max(0, received - sent),
+    )
+
+
+def _cannot_send(traffic: Traffic) -> str:
+    frames = math.lcm(traffic.flows, len(traffic.sizes))
+    return f"holds {MOST_FRAMES} frames, and these are {frames} before they repeat" if frames > MOST_FRAMES else ""
+
+
+def _missing(host: Host, program: str) -> str:
+    for name in (program or PROGRAM, "python3"):
+        try:
+            found = host.run(["which", name], check=False).ok
+        except CommandError:
+            found = False
+        if not found:
+            return f"no {name}"
+    return ""
+
+
+def _abilities(links: Iterable[LinkKind]) -> frozenset[Ability]:
+    return frozenset({Ability.PACED}) if set(links) == {LinkKind.PCI} else frozenset()
+
+
+TESTPMD = Kind(
+    name="testpmd",
+    process=PROGRAM,
+    uses=frozenset({"testpmd", "python3", "hugepages"}),
+    links=DPDK_LINKS,
+    abilities=_abilities,
+    cannot_send=_cannot_send,
+    missing=_missing,
+    start=Testpmd.start,
+    memory_mb=lambda buffers_mb: 6 * buffers_mb - 640,
+)

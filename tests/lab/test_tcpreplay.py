@@ -1,0 +1,176 @@
+"""tcpreplay through the kernel's bridge: it offers what is asked, counts what comes back, and ends with its owner."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nvbench.cabling import make_namespace, make_veth
+from nvbench.endpoint import Port
+from nvbench.errors import GeneratorError
+from nvbench.generators.base import Layout, Live, Seat
+from nvbench.generators.tcpreplay import TCPREPLAY, Tcpreplay
+from nvbench.hosts import LocalHost, NamespaceHost
+from nvbench.journal import locked
+from nvbench.traffic import Direction, FlowField, Traffic
+from nvbench.trial import AbortRule, Trial, Validity
+
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("tcpreplay"), reason="needs tcpreplay"),
+    pytest.mark.usefixtures("as_found"),
+]
+
+HOST = LocalHost("local")
+OWN = f"tcpr{os.getpid()}"
+PORTS = (Port((), "net_af_packet0", "gen0"), Port((), "net_af_packet1", "gen1"))
+
+
+@contextmanager
+def bridged(folder: Path) -> Iterator[tuple[Seat, NamespaceHost]]:
+    """A seat with a port at each end of a bridge, and the bridge's namespace."""
+    with locked(OWN, {HOST.name: HOST}) as journal:
+        switch = make_namespace(HOST, journal, f"{OWN}s")
+        ends = make_namespace(HOST, journal, f"{OWN}g")
+        switch.run(["ip", "link", "add", "bridge0", "type", "bridge", "mcast_snooping", "0"])
+        switch.run(["ip", "link", "set", "bridge0", "up"])
+        for index in (0, 1):
+            make_veth(switch, f"nv{index}", ends, f"gen{index}")
+            switch.run(["ip", "link", "set", f"nv{index}", "master", "bridge0", "up"])
+            ends.run(["ip", "link", "set", f"gen{index}", "up"])
+        yield Seat(ends, Layout(PORTS, (0, 1)), 0, OWN, str(folder / OWN), str(folder)), switch
+
+
+@contextmanager
+def started(seat: Seat, traffic: Traffic) -> Iterator[Tcpreplay]:
+    generator = TCPREPLAY.start(seat)
+    try:
+        generator.ready()
+        generator.configure(traffic)
+        generator.learn()
+        yield generator
+    finally:
+        generator.close()
+
+
+def agree(trial: Trial) -> bool:
+    """Whether it offered within 5 % of what was asked: a machine may be busy."""
+    return trial.validity in (Validity.VALID, Validity.UNDERSENT) and trial.offered_pps == pytest.approx(
+        trial.intended_pps, rel=0.05
+    )
+
+
+def test_a_paced_load_arrives_frame_by_frame(tmp_path) -> None:
+    with bridged(tmp_path) as (seat, _), started(seat, Traffic(64, flows=256)) as generator:
+        lives: list[Live] = []
+        for load, seconds in ((1000.0, 1.0), (20_000.0, 0.7)):
+            trial = generator.trial(load, seconds, AbortRule(), lives.append)
+            assert agree(trial)
+            assert trial.total.sent == trial.total.received == pytest.approx(load * seconds, rel=0.05)
+            assert trial.elapsed_s == pytest.approx(seconds, rel=0.05)
+        assert len(lives) > 15
+        assert lives[-1].total.sent > lives[len(lives) // 2].total.sent
+
+
+def test_both_directions_tags_mixed_sizes_and_addresses(tmp_path) -> None:
+    traffic = Traffic.mixed(
+        "aaaaaaabbbbg",
+        flows=100,
+        vary=(FlowField.MAC_SRC, FlowField.IP_DST),
+        vlan=100,
+        direction=Direction.BIDIRECTIONAL,
+    )
+    with bridged(tmp_path) as (seat, switch), started(seat, traffic) as generator:
+        trial = generator.trial(5000.0, 1.0, AbortRule())
+        learned = switch.run(["bridge", "fdb", "show", "dynamic"]).stdout.count("02:00:00:00:0")
+    assert agree(trial)
+    assert [each.sent for each in trial.directions] == [each.received for each in trial.directions]
+    assert learned == 200
+
+
+def test_flat_out_it_says_what_it_reached(tmp_path) -> None:
+    with bridged(tmp_path) as (seat, _), started(seat, Traffic(64)) as generator:
+        trial = generator.trial(14.88e6, 0.5, AbortRule())
+    assert trial.validity is Validity.UNDERSENT
+    assert trial.offered_pps > 10_000
+    assert trial.elapsed_s == pytest.approx(0.5, abs=0.4)
+
+
+def test_loss_is_counted_and_ends_a_trial_that_has_failed(tmp_path) -> None:
+    with bridged(tmp_path) as (seat, switch), started(seat, Traffic(512)) as generator:
+        limit = ["root", "tbf", "rate", "10mbit", "burst", "10kb", "limit", "20kb"]  # about 2500 frames a second
+        switch.run(["tc", "qdisc", "add", "dev", "nv1", *limit])
+        whole = generator.trial(10_000.0, 1.0, AbortRule())
+        ended = generator.trial(10_000.0, 10.0, AbortRule(1000))
+    assert whole.validity is Validity.VALID
+    assert 0.6 < whole.loss_ratio < 0.9
+    assert 1500 < whole.total.received < 3500
+    assert ended.aborted
+    assert ended.valid
+    assert ended.elapsed_s < 3
+
+
+def test_a_device_that_refuses_frames_refuses_them_at_the_door(tmp_path) -> None:
+    with bridged(tmp_path) as (seat, switch), started(seat, Traffic(64)) as generator:
+        switch.run(["ip", "link", "set", "nv0", "down"])
+        trial = generator.trial(1000.0, 0.5, AbortRule())
+    assert trial.total.sent == trial.total.received == 0
+    assert trial.total.refused == pytest.approx(500, rel=0.05)
+    assert trial.loss_ratio == 1.0
+
+
+def test_a_device_that_has_gone_is_told(tmp_path) -> None:
+    with bridged(tmp_path) as (seat, switch), started(seat, Traffic(64)) as generator:
+        switch.run(["ip", "link", "delete", "nv0"])
+        with pytest.raises(GeneratorError, match="gen0"):
+            generator.trial(1000.0, 0.5, AbortRule())
+
+
+CONTROLLER = """\
+import sys
+from nvbench.hosts import LocalHost, NamespaceHost
+from nvbench.generators.base import Seat
+from nvbench.traffic import Traffic
+from nvbench.trial import AbortRule
+from tests.lab.test_tcpreplay import PORTS, Layout, TCPREPLAY
+host = NamespaceHost(LocalHost(), sys.argv[1])
+generator = TCPREPLAY.start(Seat(host, Layout(PORTS, (0, 1)), 0, sys.argv[2], sys.argv[3], sys.argv[3]))
+generator.configure(Traffic(64))
+generator.trial(1000.0, 60.0, AbortRule(), lambda _: print("live", flush=True))
+"""
+
+
+def pids(mark: str) -> list[int]:
+    """Programs with this in their command line."""
+    return [int(pid) for pid in HOST.run(["pgrep", "-f", mark], check=False).stdout.split()]
+
+
+def soon_gone(mark: str, patience_s: float = 2.0) -> bool:
+    """Whether no program has this in its command line any more, shortly."""
+    deadline = time.monotonic() + patience_s
+    while (left := pids(mark)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not left
+
+
+@pytest.mark.parametrize("victim", ["controller", "far end"])
+def test_nothing_keeps_sending_when_either_end_is_killed(tmp_path, victim) -> None:
+    with bridged(tmp_path):
+        argv = [sys.executable, "-c", CONTROLLER, f"{OWN}g", OWN, str(tmp_path / "f")]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as controller:
+            assert controller.stdout is not None
+            assert controller.stdout.readline() == "live\n"
+            (far,) = pids("f/tcpreplay_far.py")
+            assert pids(f"{OWN}-play0.pcap")
+            os.kill(controller.pid if victim == "controller" else far, signal.SIGKILL)
+            assert soon_gone(f"{OWN}-play0.pcap")
+            controller.kill()
+        assert soon_gone("f/tcpreplay_far.py")

@@ -1,0 +1,194 @@
+"""A bench of two hosts behind SSH: it measures as one machine does, and survives what connections do."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import nvbench
+from nvbench.bench import bench
+from nvbench.errors import NotReadyError, NvbenchError, RunBrokeError
+from nvbench.hosts import ssh_reach
+from nvbench.hosts.ssh import SshHost
+from nvbench.hosts.ssh_connection import Connection
+from nvbench.plan import make_plan
+from nvbench.profile import load_profile
+from nvbench.session import Session
+from nvbench.store import RunHeader, RunWriter
+from nvbench.testbed import load_testbed
+from tests.lab.conftest import leaves_no_trace, running
+from tests.lab.two_hosts import two_hosts
+
+FLOOD = (
+    "traffic.frame_bytes=512",
+    "datapath.queues=1",
+    "tests={mrr: {duration_s: 2.0, repeats: 2}}",
+    "drain_s=0.1",
+    "link_gbps=0.05",
+    "repeat_invalid=10",
+)
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory):
+    with leaves_no_trace(), two_hosts(tmp_path_factory.mktemp("hosts")) as both:
+        yield both
+
+
+@pytest.fixture(autouse=True)
+def _as_found():
+    with leaves_no_trace():
+        yield
+
+
+class Watcher:
+    """Does something as soon as a trial runs, once."""
+
+    def __init__(self, act) -> None:
+        self._act = act
+
+    def stage(self, text): ...
+    def trial(self, where, trial): ...
+    def result(self, row): ...
+
+    def live(self, where, load_pps, duration_s, live):
+        act, self._act = self._act, lambda: None
+        act()
+
+
+@contextmanager
+def session(hosts, tmp_path, act, *overrides):
+    """A run of short floods on the two hosts, into a store, with something that happens in its first trial."""
+    plan = make_plan(load_profile("10ge-forwarding", (*FLOOD, *overrides), True), load_testbed(str(hosts.testbed)))
+    with bench(plan.testbed) as held, RunWriter.create(tmp_path, RunHeader("p", "two-hosts")) as store:
+        yield Session(plan, held, store, Watcher(act)), store.path
+
+
+def generators() -> list[int]:
+    """Processes of generators that live."""
+    return [pid for pid, args in running("nvgen-").items() if "--file-prefix" in args]
+
+
+def trials(path: Path) -> list[tuple[str, str]]:
+    return [(row["validity"], row["reason"]) for row in nvbench.open_results(path).trials().to_pylist()]
+
+
+def test_a_profile_runs_between_two_hosts(hosts, tmp_path):
+    words = ["traffic.frame_bytes=1518", "datapath.queues=1", "link_gbps=0.1", "drain_s=0.1"]
+    command = [sys.executable, "-m", "nvbench", "run", "10ge-forwarding", "--quick", "--testbed", str(hosts.testbed)]
+    options = [word for override in words for word in ("-s", override)]
+    done = subprocess.run(
+        [*command, *options, "--results", str(tmp_path)], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "frames come from nvgen, the best that host sender has" in done.stderr
+    results = nvbench.open_results(tmp_path / "latest") if (tmp_path / "latest").exists() else None
+    [path] = [folder for folder in tmp_path.iterdir() if (folder / "run.json").exists()]
+    results = nvbench.open_results(path)
+    throughput = next(row for row in results.results().to_pylist() if row["test"] == "throughput")
+    assert throughput["rate_pps"] == pytest.approx(1e8 / 8 / 1538, rel=0.02), throughput["verdict"]
+    clocks = results.runs[0].fingerprint["clocks"]
+    assert set(clocks) == {"sender", "switch"}
+    assert all(abs(clock["offset_s"]) <= clock["error_s"] < 0.1 for clock in clocks.values())  # one machine's clock
+
+
+def test_a_generator_whose_connection_is_killed_stops_at_once_and_the_run_goes_on(hosts, tmp_path):
+    left = []
+
+    def cut() -> None:
+        hosts.sender.kill_sessions()
+        deadline = time.monotonic() + 1.5
+        while generators() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        left.extend(generators())  # while nobody has connected anew: it has ended by itself
+
+    with session(hosts, tmp_path, cut) as (made, path):
+        made.run()
+    assert left == []
+    verdicts = trials(path)
+    assert [validity for validity, _ in verdicts].count("gone") == 1
+    assert "host sender: the SSH connection to" in next(reason for validity, reason in verdicts if validity == "gone")
+    [row] = nvbench.open_results(path).results().to_pylist()
+    assert row["rate_pps"] > 1000
+
+
+def test_a_switch_whose_connection_is_killed_costs_one_trial_at_most(hosts, tmp_path):
+    with session(hosts, tmp_path, hosts.switch.kill_sessions) as (made, path):
+        made.run()
+    assert [validity for validity, _ in trials(path)].count("gone") <= 1
+    [row] = nvbench.open_results(path).results().to_pylist()
+    assert row["rate_pps"] > 1000
+
+
+def test_a_host_that_cannot_be_reached_any_more_ends_the_run_and_is_cleaned_later(hosts, tmp_path, monkeypatch):
+    monkeypatch.setattr(SshHost, "RECONNECT_S", 2.0)
+    monkeypatch.setattr(Connection, "KEEPALIVE_S", 0.5)
+    monkeypatch.setattr(Connection, "PATIENCE_S", 2.0)
+    monkeypatch.setattr(ssh_reach, "CONNECT_S", 1.0)
+    began = time.monotonic()
+    with ExitStack() as stack:
+        act = partial(stack.enter_context, hosts.sender.unplugged())
+        with pytest.raises(NvbenchError, match="host sender") as caught, session(hosts, tmp_path, act) as (made, _):
+            made.run()
+    assert time.monotonic() - began < 60
+    assert "\n" not in str(caught.value)
+    deadline = time.monotonic() + 20  # a trial's own end bounds what it sends when nobody can be heard
+    while generators() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    clean = subprocess.run(
+        [sys.executable, "-m", "nvbench", "clean"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (clean.returncode, clean.stdout.strip()) == (0, "two-hosts: as it was found"), clean.stderr
+
+
+def test_a_generator_that_is_killed_breaks_its_case_in_one_line_and_the_next_is_measured(hosts, tmp_path):
+    def kill() -> None:
+        for pid in generators():
+            os.kill(pid, signal.SIGKILL)
+
+    with pytest.raises(RunBrokeError, match=r"1 case broke, the others were measured; the first: host sender: nvgen"):
+        with session(hosts, tmp_path, kill, "traffic.frame_bytes=[512,1024]") as (made, path):
+            made.run()
+    rates = [row["rate_pps"] for row in nvbench.open_results(path).results().to_pylist()]
+    assert sorted(rate is None for rate in rates) == [False, True]
+
+
+def test_a_controller_that_is_killed_leaves_nothing_sending_and_clean_does_the_rest(hosts, tmp_path):
+    words = [word for override in FLOOD for word in ("-s", override)]
+    command = [sys.executable, "-m", "nvbench", "run", "10ge-forwarding", "--testbed", str(hosts.testbed)]
+    child = subprocess.Popen(
+        [*command, *words, "--results", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not any(tmp_path.glob("*/trials/*.parquet")):  # one trial is over: the second is under way
+            assert child.poll() is None and time.monotonic() < deadline, child.stdout.read()
+            time.sleep(0.02)
+        assert generators()
+    finally:
+        child.kill()
+        child.wait()
+    deadline = time.monotonic() + 3
+    while generators() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert generators() == []
+    assert running("ovs-vswitchd")
+    clean = subprocess.run(
+        [sys.executable, "-m", "nvbench", "clean"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (clean.returncode, clean.stdout.strip()) == (0, "two-hosts: as it was found"), clean.stderr
+
+
+def test_two_benches_cannot_use_one_port(hosts):
+    with bench(load_testbed(str(hosts.testbed))):
+        other = hosts.testbed.with_name("other.yaml")
+        other.write_text(hosts.testbed.read_text().replace("name: two-hosts", "name: other"))
+        with pytest.raises(NotReadyError, match="host sender: port-a0 is used by another nvbench"):
+            with bench(load_testbed(str(other))):
+                raise AssertionError
