@@ -159,6 +159,19 @@ class Bench:
             f" ({'; '.join(told)})" if told else ""
         )
 
+    def guest_warnings(self, setup: Setup) -> Iterator[str]:
+        """What makes numbers weaker than they look where a guest polls, too."""
+        if setup.path.guest != testpmd.Testpmd.kind:
+            return
+        placement = self.placement
+        polling = {"the switch": placement.pmd_cores}
+        if fingerprint.machine(self.generator_host) == fingerprint.machine(self.switch_host):
+            polling["the generator"] = placement.generator_cores
+        cores = self.testbed.guests.cores or (placement.switch_housekeeping_core,)
+        for who, theirs in polling.items():
+            if shared := sorted(set(cores) & set(theirs)):
+                yield f"Guests and {who} poll on core {shared[0]} in turn: expect few valid trials (name guests.cores)"
+
     def _switch_memory_mb(self, setup: Setup) -> int:
         """Hugepage memory on the switch's host: of the switch, or of what stands for a wire, and of guests."""
         parameters, guest_mb = setup.parameters, 0

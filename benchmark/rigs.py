@@ -23,10 +23,12 @@ from nvbench.generators.devices import Device, LoadedDevice
 from nvbench.generators.simulated import SimulatedGenerator
 from nvbench.guests import Guest
 from nvbench.guests.namespace import Namespace
+from nvbench.guests.testpmd import Testpmd as ReflectingGuest
 from nvbench.hosts import Host, LocalHost
 from nvbench.journal import EndPrograms, Remove, state_folder
 from nvbench.plan import Setup
 from nvbench.rising import CLIENT, SERVER, Rising
+from nvbench.testpmd import PROGRAM
 
 READY_PATIENCE_S = 30.0
 
@@ -218,8 +220,8 @@ def _recorder(
     switch, placement, testbed = bench.switch_host, bench.placement, bench.testbed
     tasks = tasks_of(switch, "switch", rising.datapath.poller())
     for guest in guests:
-        emulator = find_process(switch, "qemu-system", f"{rising.name}-{guest.name}")
-        tasks += tasks_of(switch, f"guest {guest.name}", emulator)
+        program = PROGRAM if guest.kind == ReflectingGuest.kind else "qemu-system"
+        tasks += tasks_of(switch, f"guest {guest.name}", find_process(switch, program, f"{rising.name}-{guest.name}"))
     sending = tasks_of(
         bench.generator_host, "generator", find_process(bench.generator_host, *sender) if sender else None
     )
@@ -234,7 +236,9 @@ def _recorder(
         machines.append(apart)
     machines.append(machine(switch, local=testbed.switch_host.local, cores=frozenset(cores), tasks=tasks))
     insides: list[Collector] = [
-        Inside(guest.name, guest.host, guest.devices, own_cores=guest.kind != Namespace.kind) for guest in guests
+        Inside(guest.name, guest.host, guest.devices, own_cores=guest.kind != Namespace.kind)
+        for guest in guests
+        if guest.devices
     ]
     around: list[Collector] = [around for around, _ in machines]
     if isinstance(rising.datapath, Testpmd) and testbed.switch_host.local:

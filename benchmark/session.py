@@ -247,6 +247,8 @@ class Session:
             self.store.note_commands(*self.bench.take_commands())
             for finding in rig.datapath.findings:
                 self.store.warn(f"{kind}: {finding}")
+            for warning in self.bench.guest_warnings(setup):
+                self.store.warn(warning)
             if any(guest.emulated for guest in rig.guests):
                 self.store.warn(EMULATED)
             yield rig

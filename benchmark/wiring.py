@@ -41,7 +41,7 @@ def link_kinds(path: Path, parameters: Parameters, testbed: Testbed, generator: 
         raise NotPossibleError(f"{path.kind} joins two ends, {path.topology} has {2 * len(pairs)}")
     if path.kind == "sriov":
         _require_sriov(path, testbed)
-    if path.guest == Testpmd.kind and generator is None:
+    if path.guest == Testpmd.kind and len(forwarders(path.topology)) < guests(path.topology):
         raise NotPossibleError(f"a guest of kind {path.guest} passes frames on, and is no end of a stream")
     if path.guest == Machine.kind:
         _require_machines(path, testbed)
