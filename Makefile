@@ -15,7 +15,7 @@ bench: $(VENV)/installed
 	$(BIN)/nvbench run 10ge-forwarding --quick
 
 test: lint
-	$(BIN)/python -m pytest tests/unit -n auto
+	$(BIN)/python -m pytest tests/unit -n auto --dist loadfile
 	$(BIN)/python -m pytest tests/lab
 
 lint: $(VENV)/tools

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
 from nvbench.abilities import Ability
-from nvbench.errors import CommandError, GeneratorError, LostConnectionError
+from nvbench.errors import CommandError, GeneratorError
+from nvbench.generators.account import Done, counters, judge
 from nvbench.generators.base import DPDK_LINKS, Kind, Layout, Live, OnLive, Seat, runtime_folder
 from nvbench.generators.native import build, built
-from nvbench.generators.native.account import Done, counters, judge
 from nvbench.generators.native.command import NvgenCommand
+from nvbench.generators.talk import Talk
 from nvbench.hosts.base import Host, Process
 from nvbench.traffic import Template, Traffic, learning_frames, templates
 from nvbench.trial import AbortRule, Counters, Step, Trial
@@ -47,6 +47,7 @@ class Nvgen:
         self._command = command
         self._host = host
         self._place = f"host {host.name}"
+        self._talk = Talk(process, self.name, self._place)
         self._traffic: Traffic | None = None
         self._trials = 0
 
@@ -78,7 +79,7 @@ class Nvgen:
         Raises:
             GeneratorError: It did not come up in time, or said why it cannot.
         """
-        event = self._event("ready", time.monotonic() + timeout_s)
+        event = self._talk.event("ready", time.monotonic() + timeout_s)
         self.version = f"nvgen on {event['version']}"
         self.ports = tuple(event["ports"])
         self.clock = {"tsc_hz": float(event["tsc_hz"]), "dpdk_hz": float(event["dpdk_hz"])}
@@ -89,13 +90,7 @@ class Nvgen:
         Raises:
             GeneratorError: It has ended, or said why it cannot go on.
         """
-        try:
-            line = self._process.receive(0.0)
-        except TimeoutError:
-            return
-        if line is None:
-            raise self._died()
-        raise GeneratorError(f"nvgen: {line}", place=self._place)
+        self._talk.check_alive()
 
     def configure(self, traffic: Traffic) -> None:
         """See `Generator.configure`."""
@@ -126,7 +121,7 @@ class Nvgen:
         self._trials += 1
         steps = (Step(load_pps, duration_s), *((then,) if then else ()))
         asked_s = sum(step.duration_s for step in steps)
-        self._send(
+        self._talk.say(
             {
                 "cmd": "start",
                 "trial": self._trials,
@@ -145,22 +140,7 @@ class Nvgen:
             raise
         ring = self._command.layout.descriptors
         highest_pps = max(step.load_pps for step in steps)
-        validity, reason = judge(done, highest_pps, abort.max_lost_frames or 0, ring_frames=ring)
-        return Trial(
-            intended_pps=load_pps,
-            duration_s=asked_s,
-            elapsed_s=done.elapsed_s,
-            directions=done.directions,
-            latency=done.latency,
-            pauses=done.pauses,
-            aborted=done.aborted,
-            validity=validity,
-            reason=reason,
-            started_at=done.started_at,
-            then=then,
-            timeline=done.timeline,
-            ipdv=done.ipdv,
-        )
+        return done.trial(steps[0], judge(done, highest_pps, abort.max_lost_frames or 0, ring_frames=ring), then)
 
     def close(self) -> None:
         """See `Generator.close`."""
@@ -169,58 +149,17 @@ class Nvgen:
             self._host.remove(path)
 
     def _follow(self, deadline: float, on_live: OnLive | None) -> dict[str, Any]:
-        self._event("started", deadline)
+        self._talk.event("started", deadline)
         while True:
-            event = self._event("live done", deadline)
+            event = self._talk.event("live done", deadline)
             if event["event"] == "done":
                 return event
             if on_live:
                 on_live(Live(float(event["elapsed_s"]), sum(counters(event), Counters())))
 
     def _ask(self, command: dict[str, Any], answer: str) -> None:
-        self._send(command)
-        self._event(answer, time.monotonic() + ANSWER_S)
-
-    def _send(self, command: dict[str, Any]) -> None:
-        try:
-            self._process.send(json.dumps(command))
-        except LostConnectionError:
-            raise
-        except CommandError as error:
-            raise self._died() from error
-
-    def _event(self, expected: str, deadline: float) -> dict[str, Any]:
-        """The next event, one of those expected."""
-        try:
-            line = self._process.receive(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            self._process.kill()
-            raise GeneratorError(
-                f"nvgen said nothing in time (no {expected.replace(' ', ' or ')}){self._last_words()}",
-                place=self._place,
-            ) from None
-        if line is None:
-            raise self._died()
-        try:
-            event = json.loads(line)
-            name = event["event"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise GeneratorError(f"nvgen answered {line[:80]!r}", place=self._place) from error
-        if name == "error":
-            raise GeneratorError(f"nvgen: {event.get('what', '')}{self._last_words()}", place=self._place)
-        if name not in expected.split():
-            raise GeneratorError(f"nvgen answered {name} instead of {expected}", place=self._place)
-        return dict(event)
-
-    def _died(self) -> GeneratorError:
-        status = self._process.close(1.0)
-        how = "" if status is None else f" with status {status}"
-        return GeneratorError(f"nvgen ended{how}{self._last_words()}", place=self._place)
-
-    def _last_words(self) -> str:
-        """The end of what it complained of, on one line."""
-        lines = [line.strip() for line in self._process.complaints() if line.strip()]
-        return f": {'; '.join(lines[-2:])}" if lines else ""
+        self._talk.say(command)
+        self._talk.event(answer, time.monotonic() + ANSWER_S)
 
 
 def _load(step: Step) -> dict[str, float]:

@@ -6,17 +6,16 @@ on the tool's host, by one clock, and ends the tools when nobody is left to ask 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib import resources
 from pathlib import PurePosixPath
 from typing import Any
 
-from nvbench.errors import CommandError, GeneratorError, LostConnectionError
+from nvbench.errors import GeneratorError
 from nvbench.generators.base import Live, OnLive
+from nvbench.generators.talk import Talk
 from nvbench.hosts.base import Host, Process
 from nvbench.trial import Counters, Pauses
 
@@ -193,6 +192,7 @@ class Minder:
     def __init__(self, process: Process, host: Host) -> None:
         self._process = process
         self._place = f"host {host.name}"
+        self._talk = Talk(process, "the minder of its tools", self._place)
 
     @classmethod
     def start(cls, host: Host, folder: str, file_prefix: str, core: int | None = None) -> Minder:
@@ -287,42 +287,18 @@ class Minder:
         self._process.kill()
 
     def _ask(self, request: Mapping[str, Any], longest_s: float, on_live: OnLive | None = None) -> Any:
-        try:
-            self._process.send(json.dumps(request))
-        except LostConnectionError:
-            raise
-        except CommandError as error:
-            raise self._died() from error
+        self._talk.say(request)
         deadline = time.monotonic() + longest_s + ANSWER_S
         while True:
-            event = self._event(deadline)
+            event = self._talk.hear(deadline)
             if "fault" in event:
                 raise GeneratorError(str(event["fault"]), place=self._place)
             if "answer" in event:
                 return event["answer"]
+            if "live" not in event:
+                raise GeneratorError(f"the minder of its tools answered {str(event)[:80]}", place=self._place)
             if on_live:
                 on_live(_live(event))
-
-    def _event(self, deadline: float) -> dict[str, Any]:
-        try:
-            line = self._process.receive(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            self.kill()
-            raise GeneratorError("the minder of its tools said nothing in time", place=self._place) from None
-        if line is None:
-            raise self._died()
-        with suppress(ValueError):
-            event = json.loads(line)
-            if isinstance(event, dict) and event.keys() & {"answer", "fault", "live"}:
-                return event
-        raise GeneratorError(f"the minder of its tools answered {line[:80]!r}", place=self._place)
-
-    def _died(self) -> GeneratorError:
-        status = self._process.close(1.0)
-        how = "" if status is None else f" with status {status}"
-        lines = [line.strip() for line in self._process.complaints() if line.strip()]
-        words = f": {lines[-1]}" if lines else ""
-        return GeneratorError(f"the minder of its tools ended{how}{words}", place=self._place)
 
 
 def _request(action: Action) -> dict[str, Any]:

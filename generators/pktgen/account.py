@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from nvbench.generators.account import Done, judge
 from nvbench.generators.minder import Watched
-from nvbench.generators.native.account import Done, judge
-from nvbench.trial import Counters, Latency, Pauses, Trial, Validity
+from nvbench.trial import Counters, Latency, Pauses, Step, Trial, Validity
 
 STAMP_S = 0.0005
 """How well the time is known at which counters were so."""
@@ -63,17 +63,7 @@ def trial_of(watched: Watched, asked: Asked, *, stuck: str = "") -> Trial:
     )
     missed = sum(total[port].imissed for _, port in asked.ends)
     validity, reason = _judged(done, asked, missed, stuck)
-    return Trial(
-        intended_pps=asked.load_pps,
-        duration_s=asked.duration_s,
-        elapsed_s=elapsed_s,
-        directions=directions,
-        pauses=done.pauses,
-        aborted=done.aborted,
-        validity=validity,
-        reason=reason,
-        started_at=done.started_at,
-    )
+    return done.trial(Step(asked.load_pps, asked.duration_s), (validity, reason))
 
 
 def _counters(sent: int, received: int, asked: Asked, elapsed_s: float) -> Counters:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import tempfile
@@ -15,9 +14,10 @@ from typing import Any
 
 from nvbench.abilities import Ability
 from nvbench.endpoint import LinkKind
-from nvbench.errors import CommandError, GeneratorError, LostConnectionError
+from nvbench.errors import GeneratorError
 from nvbench.generators.base import Kind, Live, OnLive, Seat
 from nvbench.generators.capture import capture, unrolled, unrolled_count
+from nvbench.generators.talk import Talk
 from nvbench.generators.tcpreplay.account import Account, counted
 from nvbench.hosts.base import Host, Process
 from nvbench.traffic import Direction, Traffic, learning_frames, templates
@@ -89,6 +89,7 @@ class Tcpreplay:
         self._seat = seat
         self._host = seat.host
         self._place = f"host {seat.host.name}"
+        self._talk = Talk(process, "tcpreplay's far end", self._place)
         first, second = (port.kernel for port in seat.layout.ports)
         # A second port without a device: what is sent comes back to the first, from a reflector.
         self._paths = ((first, second or first), (second, first))
@@ -126,11 +127,7 @@ class Tcpreplay:
 
     def check_alive(self) -> None:
         """See `Generator.check_alive`."""
-        try:
-            line = self._process.receive(0.0)
-        except TimeoutError:
-            return
-        raise self._died() if line is None else GeneratorError(f"tcpreplay: {line}", place=self._place)
+        self._talk.check_alive()
 
     def configure(self, traffic: Traffic) -> None:
         """See `Generator.configure`; the frames are written into a file on the host."""
@@ -185,24 +182,14 @@ class Tcpreplay:
             "max_lost": abort.max_lost_frames,
         }
         try:
-            event = self._follow(json.dumps(asked), duration_s + self._seat.drain_s + ANSWER_S, on_live)
+            event = self._follow(asked, duration_s + self._seat.drain_s + ANSWER_S, on_live)
             found = Account.of(event, paths, load_pps, duration_s, self._place)
         except BaseException:
             self._process.kill()  # whatever happened: nothing keeps sending
             raise
         done = found.done
         validity, reason = found.verdict(load_pps, abort.max_lost_frames or 0)
-        return Trial(
-            intended_pps=load_pps,
-            duration_s=duration_s,
-            elapsed_s=done.elapsed_s,
-            directions=done.directions,
-            pauses=done.pauses,
-            aborted=done.aborted,
-            validity=validity,
-            reason=reason,
-            started_at=done.started_at,
-        )
+        return done.trial(Step(load_pps, duration_s), (validity, reason))
 
     def close(self) -> None:
         """See `Generator.close`."""
@@ -217,37 +204,17 @@ class Tcpreplay:
             made.flush()
             self._host.upload(Path(made.name), path)
 
-    def _follow(self, asked: str, patience_s: float, on_live: OnLive | None) -> dict[str, Any]:
+    def _follow(self, asked: dict[str, Any], patience_s: float, on_live: OnLive | None) -> dict[str, Any]:
         """A trial, to its last event."""
-        try:
-            self._process.send(asked)
-        except LostConnectionError:
-            raise
-        except CommandError as error:
-            raise self._died() from error
-        paths = json.loads(asked)["paths"]
+        self._talk.say(asked)
         deadline = time.monotonic() + patience_s
         while True:
-            try:
-                line = self._process.receive(max(0.0, deadline - time.monotonic()))
-            except TimeoutError:
-                raise GeneratorError("tcpreplay's far end said nothing in time", place=self._place) from None
-            if line is None:
-                raise self._died()
-            event = dict(json.loads(line))
-            if event["event"] == "error":
-                raise GeneratorError(f"tcpreplay: {event['what']}", place=self._place)
+            event = self._talk.event("live done", deadline)
             if event["event"] == "done":
                 return event
             if on_live:
-                total = sum((counted(event["counters"], path) for path in paths), Counters())
+                total = sum((counted(event["counters"], path) for path in asked["paths"]), Counters())
                 on_live(Live(float(event["elapsed_s"]), total))
-
-    def _died(self) -> GeneratorError:
-        status = self._process.close(1.0)
-        words = [line.strip() for line in self._process.complaints() if line.strip()]
-        last = f": {words[-1]}" if words else ""
-        return GeneratorError(f"tcpreplay's far end ended with status {status}{last}", place=self._place)
 
 
 def _version(host: Host, program: str) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nvbench.errors import GeneratorError
-from nvbench.generators.native.account import Done, judge
+from nvbench.generators.account import Done, judge
 from nvbench.trial import Counters, Latency, Pauses, Validity
 
 

@@ -21,10 +21,10 @@ from nvbench.abilities import Ability
 from nvbench.dpdk import known
 from nvbench.endpoint import LinkKind
 from nvbench.errors import CommandError, GeneratorError
+from nvbench.generators.account import Done, judge
 from nvbench.generators.base import DPDK_LINKS, Kind, OnLive, Seat, runtime_folder, telemetry
 from nvbench.generators.capture import capture, unrolled
 from nvbench.generators.minder import Minder, Type, Watched, Window
-from nvbench.generators.native.account import Done, judge
 from nvbench.generators.testpmd.command import MOST_FRAMES, PROGRAM, TestpmdCommand
 from nvbench.hosts.base import Host
 from nvbench.testpmd import version
@@ -279,17 +279,7 @@ def _measured(watched: Watched, asked: Step, ends: Ends, abort: AbortRule, *, ri
     elif limited and offered_pps > (1 + FAST) * asked.load_pps:
         told = f"sent {scaled(offered_pps, 'pps')} of {scaled(asked.load_pps, 'pps')}"
         validity, reason = Validity.UNDERSENT, f"{told}: its NIC does not hold the rate that it was told"
-    return Trial(
-        intended_pps=asked.load_pps,
-        duration_s=asked.duration_s,
-        elapsed_s=elapsed_s,
-        directions=directions,
-        pauses=done.pauses,
-        aborted=done.aborted,
-        validity=validity,
-        reason=reason,
-        started_at=done.started_at,
-    )
+    return done.trial(asked, (validity, reason))
 
 
 def _counters(offered: int, sent: int, received: int, asked: float) -> Counters:

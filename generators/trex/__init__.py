@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Sequence
@@ -12,10 +11,11 @@ from typing import Any
 
 from nvbench.abilities import Ability
 from nvbench.endpoint import LinkKind
-from nvbench.errors import CommandError, GeneratorError, LostConnectionError
+from nvbench.errors import CommandError, GeneratorError
 from nvbench.fingerprint import cores
+from nvbench.generators.account import judge
 from nvbench.generators.base import Kind, Live, OnLive, Seat
-from nvbench.generators.native.account import judge
+from nvbench.generators.talk import Talk
 from nvbench.generators.trex.account import LOOK_S, Pace, account, directions, overflowed
 from nvbench.generators.trex.setup import LEAST_MEMORY_MB, TrexConfig, streams
 from nvbench.hosts.base import Host, Process
@@ -57,6 +57,7 @@ class Trex:
         self._process = process
         self._seat = seat
         self._place = f"host {seat.host.name}"
+        self._talk = Talk(process, "TRex's driver", self._place)
         self._ports = [port for port in seat.layout.ports if port.device]
         self._traffic: Traffic | None = None
         self._templates: tuple[Template, ...] = ()
@@ -79,7 +80,7 @@ class Trex:
         core, driver = str(seat.housekeeping_core), f"{seat.folder}/{_FAR_END[0]}"
         started = cls(host.spawn(["taskset", "-c", core, "python3", "-u", driver, seat.file_prefix]), seat)
         ports = [port for port in seat.layout.ports if port.device]
-        started._send(
+        started._talk.say(
             {
                 "do": "open",
                 "trex": folder,
@@ -93,17 +94,11 @@ class Trex:
 
     def ready(self, timeout_s: float = 30.0) -> None:
         """See `Generator.ready`."""
-        self.version = f"TRex {self._event('ready', time.monotonic() + timeout_s)['version']}"
+        self.version = f"TRex {self._talk.event('ready', time.monotonic() + timeout_s)['version']}"
 
     def check_alive(self) -> None:
         """See `Generator.check_alive`."""
-        try:
-            line = self._process.receive(0.0)
-        except TimeoutError:
-            return
-        if line is None:
-            raise self._died()
-        raise GeneratorError(f"TRex: {line}", place=self._place)
+        self._talk.check_alive()
 
     def configure(self, traffic: Traffic) -> None:
         """See `Generator.configure`; TRex is told of the frames with each trial."""
@@ -158,18 +153,7 @@ class Trex:
             validity, reason = Validity.PAUSED, f"TRex's own receive rings overflowed ({missed} frames)"
         elif validity is Validity.UNDERSENT and event["queue_full"]:
             reason = f"{reason}; its transmit rings were full {event['queue_full']} times"
-        return Trial(
-            intended_pps=load_pps,
-            duration_s=duration_s,
-            elapsed_s=done.elapsed_s,
-            directions=done.directions,
-            latency=done.latency,
-            pauses=done.pauses,
-            aborted=done.aborted,
-            validity=validity,
-            reason=reason,
-            started_at=done.started_at,
-        )
+        return done.trial(Step(load_pps, duration_s), (validity, reason))
 
     def close(self) -> None:
         """See `Generator.close`."""
@@ -189,9 +173,9 @@ class Trex:
         window = {"paths": paths, "duration_s": duration_s, "drain_s": self._seat.drain_s, "max_lost": max_lost}
         deadline = time.monotonic() + duration_s * 1.02 + self._seat.drain_s + ANSWER_S
         try:
-            self._send({"do": "trial", "streams": asked, **window})
+            self._talk.say({"do": "trial", "streams": asked, **window})
             while True:
-                event = self._event("live done", deadline)
+                event = self._talk.event("live done", deadline)
                 if event["event"] == "done":
                     return event
                 if live is not None:
@@ -199,43 +183,6 @@ class Trex:
         except BaseException:
             self._process.kill()
             raise
-
-    def _send(self, request: dict[str, Any]) -> None:
-        try:
-            self._process.send(json.dumps(request))
-        except LostConnectionError:
-            raise
-        except CommandError as error:
-            raise self._died() from error
-
-    def _event(self, expected: str, deadline: float) -> dict[str, Any]:
-        """The next event, one of those expected."""
-        try:
-            line = self._process.receive(max(0.0, deadline - time.monotonic()))
-        except TimeoutError:
-            self._process.kill()
-            what = f"TRex said nothing in time (no {expected.replace(' ', ' or ')})"
-            raise GeneratorError(what, place=self._place) from None
-        if line is None:
-            raise self._died()
-        try:
-            event = dict(json.loads(line))
-            name = event["event"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise GeneratorError(f"TRex's driver said {line[:80]!r}", place=self._place) from error
-        if name == "error":
-            raise GeneratorError(str(event.get("what", "")), place=self._place)
-        if name not in expected.split():
-            raise GeneratorError(f"TRex's driver said {name} instead of {expected}", place=self._place)
-        return event
-
-    def _died(self) -> GeneratorError:
-        status = self._process.close(1.0)
-        how = "" if status is None else f" with status {status}"
-        lines = [line.strip() for line in self._process.complaints() if line.strip()]
-        return GeneratorError(
-            f"TRex's driver ended{how}{': ' if lines else ''}{lines[-1] if lines else ''}", place=self._place
-        )
 
 
 def find(host: Host, program: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from nvbench.errors import GeneratorError
-from nvbench.generators.native.account import Done
+from nvbench.generators.account import Done
 from nvbench.trial import Counters, Latency, Pauses
 
 SENT, RECEIVED, SEND_ERRORS, RECEIVE_ERRORS = range(4)

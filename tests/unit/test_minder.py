@@ -234,7 +234,7 @@ class FakeProcess:
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ((None,), "minder of its tools ended with status 1: SyntaxError: too old"),
+        ((None,), "minder of its tools ended with status 1: Traceback; SyntaxError: too old"),
         (("Last login", None), "answered 'Last login'"),
         (('{"other": 1}',), "answered"),
         ((), "said nothing in time"),

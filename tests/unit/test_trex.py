@@ -390,7 +390,7 @@ def test_a_server_of_somebody_else(start: Callable[..., Trex], tmp_path: Path) -
     [
         ({"dies_after_s": 0.1}, r"TRex ended with status 6: \*\*\* a TRex that dies \*\*\*; DP core 0 is stuck"),
         ({"garbage": "get_global_stats"}, "Failed to decode response"),
-        ({"hangs": "get_global_stats"}, "TRex said nothing in time"),
+        ({"hangs": "get_global_stats"}, "said nothing in time"),
     ],
 )
 def test_a_server_that_fails_in_a_trial(
@@ -449,7 +449,7 @@ def test_it_has_one_load_a_trial(start: Callable[..., Trex]) -> None:
 def test_words_that_are_not_its_protocol(start: Callable[..., Trex], monkeypatch: Any, line: str) -> None:
     generator = start()
     monkeypatch.setattr(generator._process, "receive", lambda _timeout_s: line)
-    with pytest.raises(GeneratorError, match="TRex's driver said"):
+    with pytest.raises(GeneratorError, match="TRex's driver answered"):
         generator.trial(1.0, 0.1, AbortRule())
-    with pytest.raises(GeneratorError, match="TRex: "):
+    with pytest.raises(GeneratorError, match="TRex's driver: "):
         generator.check_alive()

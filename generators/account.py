@@ -1,4 +1,4 @@
-"""nvgen's account of a trial: read, and judged."""
+"""A generator's account of a trial: read, judged, and made a trial of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nvbench.errors import GeneratorError
-from nvbench.trial import Counters, Latency, Pauses, Timeline, Validity
+from nvbench.trial import Counters, Latency, Pauses, Step, Timeline, Trial, Validity
 from nvbench.units import scaled
 
 CLOCK_STEP_US = 1000.0
@@ -21,7 +21,7 @@ PAUSED_RATIO = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """nvgen's account of a trial; the attributes are those of `Trial`.
+    """A generator's own account of a trial; the attributes are those of `Trial`.
 
     Attributes:
         clock_step_us: How far CLOCK_REALTIME moved against CLOCK_MONOTONIC, or that against the TSC.
@@ -37,9 +37,28 @@ class Done:
     timeline: Timeline | None = None
     ipdv: Latency = field(default_factory=Latency)
 
+    def trial(self, asked: Step, verdict: tuple[Validity, str], then: Step | None = None) -> Trial:
+        """The trial of which it is the account: of a load that was asked for, and of one that followed."""
+        validity, reason = verdict
+        return Trial(
+            intended_pps=asked.load_pps,
+            duration_s=asked.duration_s + (then.duration_s if then else 0.0),
+            elapsed_s=self.elapsed_s,
+            directions=self.directions,
+            latency=self.latency,
+            pauses=self.pauses,
+            aborted=self.aborted,
+            validity=validity,
+            reason=reason,
+            started_at=self.started_at,
+            then=then,
+            timeline=self.timeline,
+            ipdv=self.ipdv,
+        )
+
     @classmethod
     def parse(cls, event: Mapping[str, Any]) -> Done:
-        """Reads a `done` event.
+        """Reads nvgen's `done` event.
 
         Raises:
             GeneratorError: It is not one.
