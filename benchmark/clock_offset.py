@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from nvbench.errors import CommandError
 from nvbench.hosts import Host, Process
 
+SECOND_NS = 10**9
+WHOLE = "%N"
+"""What stands behind whole seconds where date(1) is busybox's, which knows no smaller ones."""
+
 EXCHANGES = 16
 PATIENCE_S = 10.0
 
@@ -55,6 +59,9 @@ def _exchange(clock: Process, host: Host) -> ClockOffset:
     except TimeoutError:
         told = None
     received_ns = time.time_ns()
-    if told is None or not told.isdigit():
+    if told is None or not told.removesuffix(WHOLE).isdigit():
         raise CommandError(f"does not tell its time: {told or 'no answer'}", place=f"host {host.name}")
-    return ClockOffset((2 * int(told) - sent_ns - received_ns) / 2e9, (received_ns - sent_ns) / 2e9)
+    whole = told.endswith(WHOLE)
+    clock_ns = int(told.removesuffix(WHOLE)) * SECOND_NS + SECOND_NS // 2 if whole else int(told)
+    grain_ns = SECOND_NS if whole else 0
+    return ClockOffset((2 * clock_ns - sent_ns - received_ns) / 2e9, (received_ns - sent_ns + grain_ns) / 2e9)

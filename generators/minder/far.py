@@ -36,6 +36,9 @@ SWIFT_S = 0.001
 PATIENCE_S = 2.0
 """A tool that did not end on SIGINT in this time is killed; telemetry is answered long before."""
 
+ENDING_S = 0.3
+"""A tool that has been killed is gone after so long."""
+
 KEPT_BYTES = 1 << 16
 """Of what a tool has printed and nobody has read, the end is kept."""
 
@@ -105,8 +108,16 @@ class Tool:
             (answer,) = json.loads(self._questions.recv(self._most_bytes).decode()).values()
         except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             self._questions = None
-            raise Fault(f"{self.name} does not answer by telemetry: {error}") from error
+            self._await_end()
+            told = f"{self.name} does not answer by telemetry: {error}" if self.status is None else self.ended()
+            raise Fault(told) from error
         return answer
+
+    def _await_end(self) -> None:
+        """Notice its end, if it is about to come: a program stops answering a little before."""
+        deadline = time.monotonic() + ENDING_S
+        while self.status is None and select.select([self.terminal], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            self.take()
 
     def count(self, port: int) -> List[int]:
         """What it has counted at one of its ports."""

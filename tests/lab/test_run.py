@@ -142,15 +142,22 @@ def test_a_part_that_dies_in_the_middle_is_named_and_what_was_measured_is_kept(t
 BED = """
 name: no-such-nic
 link_gbps: 10
-generator: {ports: [{vdev: net_null0}, {vdev: net_null1}]}
-switch: {ports: [{pci: "0000:ff:1f.6"}, {pci: "0000:ff:1f.7"}]}
+generator: {{ports: [{{vdev: net_null0}}, {{vdev: net_null1}}]}}
+switch: {{ports: [{{{port}0}}, {{{port}1}}]}}
 """
 
 
+def test_a_port_that_is_not_there_is_told_before_anything_starts(tmp_path):
+    (tmp_path / "bed.yaml").write_text(BED.format(port="pci: 0000:ff:1f."))
+    done = run(tmp_path / "results", *ONE_CASE, "--testbed", str(tmp_path / "bed.yaml"))
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].startswith("nvbench: host local: switch.ports.0, 0000:ff:1f.0, is not there")
+
+
 def test_an_ovs_that_does_not_come_up_shows_the_end_of_its_log(tmp_path):
-    (tmp_path / "bed.yaml").write_text(BED)
+    (tmp_path / "bed.yaml").write_text(BED.format(port="vdev: net_nothing"))
     done = run(tmp_path / "results", *ONE_CASE, "--testbed", str(tmp_path / "bed.yaml"))
     assert done.returncode == 4
-    assert "0000:ff:1f.6" in done.stderr
+    assert "net_nothing0" in done.stderr
     assert "ovs-vswitchd.log ends:" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr

@@ -184,7 +184,7 @@ def test_a_user_or_a_key_that_is_not_let_in(both, tmp_path):
         NotReadyError, match=f"^host sender: does not let root in by a key of {other} .*-copy-id -i {other}"
     ):
         connect("sender", f"root@{address}", key=str(other))
-    with pytest.raises(NotReadyError, match=f"^SSH to root@{address}: there is no SSH key /no/such"):
+    with pytest.raises(NotReadyError, match=r"^host sender: there is no SSH key /no/such"):
         connect("sender", f"root@{address}", key="/no/such")
 
 

@@ -53,3 +53,10 @@ def test_the_true_offset_is_within_the_error(ahead_s):
 def test_a_host_that_does_not_tell_its_time(told):
     with pytest.raises(CommandError, match=r"^host far: does not tell its time"):
         clock_offset(FarHost(0.0, told=told))
+
+
+def test_a_host_that_tells_whole_seconds_is_known_to_half_of_one():
+    host = FarHost(0.0, told=f"{time.time_ns() // 10**9}%N")
+    found = clock_offset(host)
+    assert abs(found.offset_s) <= found.error_s
+    assert found.error_s == pytest.approx(0.5, abs=0.01)
