@@ -20,11 +20,6 @@ def release(version: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
-def allow_option(version: str) -> str:
-    """The option before the PCI address of a device that a program may use: `-a`, and `-w` before 20.11."""
-    return next(iter(known(["-a"], version)))
-
-
 def known(words: Iterable[str], version: str) -> list[str]:
     """EAL arguments in the words of a release; of one that does not tell its name, in today's.
 

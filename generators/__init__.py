@@ -14,9 +14,4 @@ KINDS: tuple[Kind, ...] = (NVGEN, TREX, PKTGEN, TESTPMD, TCPREPLAY)
 
 AUTO = "auto"
 
-__all__ = ["AUTO", "KINDS", "Kind", "kind"]
-
-
-def kind(name: str) -> Kind:
-    """The kind of that name, one of `KINDS`."""
-    return next(each for each in KINDS if each.name == name)
+__all__ = ["AUTO", "KINDS", "Kind"]

@@ -99,9 +99,10 @@ def test_a_profile_runs_between_two_hosts(hosts, tmp_path):
 
 
 def test_a_generator_whose_connection_is_killed_stops_at_once_and_the_run_goes_on(hosts, tmp_path):
-    left = []
+    sending, left = [], []
 
     def cut() -> None:
+        sending.extend(generators())
         hosts.sender.kill_sessions()
         deadline = time.monotonic() + 1.5
         while generators() and time.monotonic() < deadline:
@@ -110,6 +111,7 @@ def test_a_generator_whose_connection_is_killed_stops_at_once_and_the_run_goes_o
 
     with session(hosts, tmp_path, cut) as (made, path):
         made.run()
+    assert sending
     assert left == []
     verdicts = trials(path)
     assert [validity for validity, _ in verdicts].count("gone") == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nvbench.dpdk import allow_option, known, release
+from nvbench.dpdk import known, release
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from nvbench.dpdk import allow_option, known, release
     ],
 )
 def test_a_device_is_allowed_in_the_words_of_the_release(version, option):
-    assert allow_option(version) == option
+    assert known(["-a"], version) == [option]
 
 
 def test_the_release_of_a_version():
