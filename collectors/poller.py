@@ -34,8 +34,8 @@ class Absence:
 
     @property
     def total_s(self) -> float:
-        """Both together."""
-        return self.waited_s + self.stolen_s
+        """Both together at most: what is stolen is counted in whole ticks."""
+        return self.waited_s + self.stolen_s + (TICK_S if self.stolen_s else 0.0)
 
 
 class PollerWatch:
