@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := build-essential pkg-config python3-venv dpdk-dev openvswitch-switch-dpdk iproute2 ethtool util-linux procps \
-            iperf3 iperf sockperf tcpreplay openssh-server chromium
+            iperf3 iperf sockperf tcpreplay iputils-ping openssh-server chromium
 SOURCES := pyproject.toml $(shell find benchmark generators collectors profiles -type f -not -path '*/__pycache__/*')
 
 .PHONY: bench test lint perf clean

@@ -15,14 +15,21 @@ from pydantic import (
     ConfigDict,
     Field,
     GetPydanticSchema,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
     model_validator,
 )
-from pydantic_core import core_schema
+from pydantic_core import PydanticKnownError, core_schema
 
 from nvbench.errors import UsageError
+from nvbench.faults import shown
+from nvbench.generators.capture import read_capture
 from nvbench.offloads import Offloads
 from nvbench.topology import Topology, guests
-from nvbench.traffic import Direction, FlowField, Traffic, genome_sizes
+from nvbench.traffic import Direction, FlowField, Pcap, Traffic, genome_sizes
 
 IMIX = "imix:"
 
@@ -81,6 +88,19 @@ def _frames_schema(_source: object, _handler: object) -> core_schema.CoreSchema:
 FrameBytes = Annotated[int | str, GetPydanticSchema(_frames_schema)]
 """A size with FCS, or `imix:` and a genome of sizes that follow each other (RFC 6985)."""
 
+
+def _file(value: object) -> Pcap:
+    if not isinstance(value, str):
+        raise ValueError(f"must be the path of a file, not {shown(value)}")
+    try:
+        return read_capture(value)[0]
+    except UsageError as error:
+        raise ValueError(str(error)) from error
+
+
+PcapFile = Annotated[Pcap, PlainValidator(_file), PlainSerializer(lambda pcap: pcap.path, str)]
+"""The path of a capture file, which is read at once."""
+
 Flows = Annotated[int, Field(ge=1, le=1_000_000)]
 VlanId = Annotated[int, Field(ge=1, le=4094)]
 Vary = Annotated[
@@ -91,10 +111,15 @@ Vary = Annotated[
 _SWEEP = (BeforeValidator(_swept), Field(min_length=1), AfterValidator(_different))
 
 
-class TrafficAxes(Model):
-    """The frames; each key may list several values, which are then swept."""
+MADE = ("frame_bytes", "flows", "vary", "vlan")
+"""What describes frames that are made; those of a file are as they are."""
 
-    frame_bytes: Annotated[tuple[FrameBytes, ...], *_SWEEP]
+
+class TrafficAxes(Model):
+    """The frames: made, or those of files; each key may list several values, which are then swept."""
+
+    pcap: Annotated[tuple[PcapFile, ...], *_SWEEP] = ()
+    frame_bytes: Annotated[tuple[FrameBytes, ...], *_SWEEP] = Field(default=(), validate_default=True)
     flows: Annotated[tuple[Flows, ...], *_SWEEP] = (1,)
     vary: Annotated[
         tuple[Vary, ...], BeforeValidator(_swept_lists), Field(min_length=1), AfterValidator(_different)
@@ -102,14 +127,30 @@ class TrafficAxes(Model):
     vlan: Annotated[tuple[VlanId | None, ...], *_SWEEP] = (None,)
     direction: Annotated[tuple[Annotated[Direction, Field(strict=False)], ...], *_SWEEP] = (Direction.UNIDIRECTIONAL,)
 
+    @field_validator("frame_bytes", mode="wrap")
+    @classmethod
+    def _size_or_file(cls, value: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> object:
+        if value != ():
+            return handler(value)
+        if info.data.get("pcap") == ():  # it has faults where it is not there
+            raise PydanticKnownError("missing")
+        return value
+
     def each(self) -> Iterator[Traffic]:
-        """Every combination; frame sizes change fastest."""
+        """Every combination; frame sizes and files change fastest."""
+        for direction, pcap in itertools.product(self.direction, self.pcap):
+            yield replace(Traffic.captured(pcap), direction=direction)
         axes = (self.direction, self.vlan, self.vary, self.flows, self.frame_bytes)
         for direction, vlan, vary, flows, frames in itertools.product(*axes):
             yield replace(sized(frames), flows=flows, vary=vary, vlan=vlan, direction=direction)
 
     def __len__(self) -> int:
-        return math.prod(len(axis) for axis in (self.direction, self.vlan, self.vary, self.flows, self.frame_bytes))
+        made = math.prod(len(axis) for axis in (self.direction, self.vlan, self.vary, self.flows, self.frame_bytes))
+        return made + len(self.direction) * len(self.pcap)
+
+    def resolved(self) -> dict[str, Any]:
+        """As a profile says it, in plain JSON values."""
+        return self.model_dump(mode="json", exclude=set(MADE) if self.pcap else {"pcap"})
 
 
 def sized(frames: int | str) -> Traffic:

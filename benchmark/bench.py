@@ -57,6 +57,11 @@ class Bench:
         self._names = 0
 
     @property
+    def hosts(self) -> Mapping[str, RecordingHost]:
+        """All hosts by name."""
+        return self._hosts
+
+    @property
     def generator_host(self) -> RecordingHost:
         """The generator's host."""
         return self._hosts[self.testbed.generator.host]
@@ -125,7 +130,7 @@ class Bench:
         make_ports_ready(self.testbed, self._hosts, self.journal)
         for host, sizes_mb in needs.items():
             if any(sizes_mb):
-                self._reserve(host, [size for size in sizes_mb if size])
+                self.reserve(host, [size for size in sizes_mb if size])
         return chosen
 
     def _sharing(self, host: RecordingHost, others: Iterable[RecordingHost]) -> RecordingHost:
@@ -161,7 +166,8 @@ class Bench:
 
     def guest_warnings(self, setup: Setup) -> Iterator[str]:
         """What makes numbers weaker than they look where a guest polls, too."""
-        if setup.path.guest != testpmd.Testpmd.kind:
+        reflects = self.testbed.guests.forwarder == "testpmd" and guests(setup.path.topology)
+        if setup.path.guest != testpmd.Testpmd.kind and not reflects:
             return
         placement = self.placement
         polling = {"the switch": placement.pmd_cores}
@@ -182,7 +188,12 @@ class Bench:
             return self.testbed.switch.socket_memory_mb + guest_mb
         return guest_mb if setup.streams else WIRE_MEMORY_MB + guest_mb
 
-    def _reserve(self, host: Host, sizes_mb: list[int]) -> None:
+    def reserve(self, host: Host, sizes_mb: Sequence[int]) -> None:
+        """See that a host has hugepages free for programs of these sizes; those added go again with the journal.
+
+        Raises:
+            NotReadyError: It has not the memory.
+        """
         memory = fingerprint.memory(host)
         page_kb = memory.get("Hugepagesize", 0)
         if not page_kb:

@@ -80,6 +80,7 @@ _PROGRAMS = (
     _Program("testpmd", "dpdk-testpmd", ("dpdk-dev",), "testpmd"),
     _Program("Python", "python3", ("python3",), "python3", needed_for="generators other than nvgen, and exact frames"),
     _Program("tcpreplay", "tcpreplay", ("tcpreplay",), "tcpreplay", needed_for="sending by tcpreplay"),
+    _Program("ping", "ping", ("iputils-ping",), "ping", needed_for="functional checks"),
     _Program("Open vSwitch", "ovs-vsctl", ("openvswitch-switch-dpdk",), "ovs"),
     _Program("taskset, unshare", "taskset", ("util-linux",)),
     _Program("iproute2", "ip", ("iproute2",)),
@@ -102,7 +103,7 @@ _OVS_DPDK = ("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk",)
 _STREAMS = frozenset(tool.name for tool in STREAM_TOOLS)
 _USES = {
     Role.GENERATOR: frozenset({"nvgen", "python3", "tcpreplay", "hugepages"}) | _STREAMS,
-    Role.SWITCH: frozenset({"testpmd", "ovs", "ovs-dpdk", "hugepages", "qemu"}) | _STREAMS,
+    Role.SWITCH: frozenset({"testpmd", "ovs", "ovs-dpdk", "hugepages", "qemu", "ping"}) | _STREAMS,
     Role.GUEST: _STREAMS,
 }
 """What each role uses of its host, if nothing is said of what a run does."""
@@ -198,9 +199,9 @@ def _versions(host: Host, uses: Collection[str], asked: bool) -> Iterator[Check]
             yield Check(name, State.WARNING, "absent; needed for virtual machines only", _apt(wanted))
         elif version is None:
             yield Check(name, State.MISSING, "absent", _apt(wanted), wanted)
-        elif _number(version) < _number(minimum):
+        elif version_number(version) < version_number(minimum):
             yield Check(name, State.MISSING, f"{version}, below {minimum}", f"install {tool} {minimum} or newer")
-        elif tool == "dpdk" and _number(version) < _number(OLDEST_DPDK):
+        elif tool == "dpdk" and version_number(version) < version_number(OLDEST_DPDK):
             state = State.MISSING if asked else State.WARNING
             remedy = f"install dpdk {OLDEST_DPDK} or newer, or send with another generator"
             yield Check(name, state, f"{version}, below {OLDEST_DPDK}, which nvgen needs", remedy)
@@ -255,7 +256,8 @@ def _apt(packages: tuple[str, ...]) -> str:
     return f"apt-get install {' '.join(packages)}" if packages else ""
 
 
-def _number(version: str) -> tuple[int, ...]:
+def version_number(version: str) -> tuple[int, ...]:
+    """A version as something that can be compared."""
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 

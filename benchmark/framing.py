@@ -116,6 +116,13 @@ class OnCase:
             addresses=None if datapath.learned_addresses() is None else self._addresses(),
         )
 
+    def note_kept_back(self) -> None:
+        """Warn of frames of a file that a switch keeps back, once it has learned from others of them."""
+        pcap, datapath = self.case.frames.pcap, self.standing.rig.datapath
+        if pcap and pcap.returning_frames and datapath.learned_addresses():
+            what = f"{pcap.returning_frames} of {pcap.frames} frames go to an address that the file also sends from"
+            self.store.warn(f"{pcap}: {what}: {self.case.path.kind} learned it, and keeps them back")
+
     def wire(self) -> Wire:
         """What the generator can do: the most that it sends in some short trials, and the latency of a few frames.
 

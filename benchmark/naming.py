@@ -18,13 +18,14 @@ LONGEST_PART = 40
 
 
 def case_id(path: Path, parameters: Parameters, traffic: Traffic | None, offloads: Offloads | None = None) -> str:
-    """A case's name: `ovs_dpdk-1q-64B`, or `-imix_a7b4g` for a mix of sizes, then whatever differs from its default.
+    """A case's name: `ovs_dpdk-1q-64B`, then whatever differs from its default.
 
-    Where streams are sent: `ovs_dpdk-VM-to-VM-namespace-1q-no_tso`.
+    For a mix of sizes `-imix_a7b4g`, for the frames of a file `-pcap_NAME_1a2b3c4d`. Where streams are sent:
+    `ovs_dpdk-VM-to-VM-namespace-1q-no_tso`.
     """
     parts = [path.kind, *_around(path), f"{parameters.queues}q"]
     if traffic:
-        parts.append(_mix(traffic.imix) if traffic.imix else f"{traffic.frame_bytes}B")
+        parts.append(_frames(traffic))
     for name, option in type(parameters).model_fields.items():
         value = getattr(parameters, name)
         if name != "queues" and value != option.default:
@@ -64,6 +65,13 @@ def _traffic_parts(traffic: Traffic) -> Iterator[str]:
         yield f"vlan{traffic.vlan}"
     if traffic.direction is Direction.BIDIRECTIONAL:
         yield "bidir"
+
+
+def _frames(traffic: Traffic) -> str:
+    if traffic.pcap:
+        # A `-` would look like the begin of another part.
+        return f"{_part('pcap', traffic.pcap.stem.replace('-', '_'))}_{traffic.pcap.digest}"
+    return _mix(traffic.imix) if traffic.imix else f"{traffic.frame_bytes}B"
 
 
 def _mix(genome: str) -> str:

@@ -18,12 +18,12 @@ from nvbench.faults import Fault, did_you_mean, faults, refuse
 from nvbench.generators import KINDS, Kind
 from nvbench.naming import case_id
 from nvbench.offloads import Offloads
-from nvbench.profile import ETHERNET_BYTES, Profile, Tests
+from nvbench.profile import Profile, Tests
 from nvbench.rfc2544 import Expected
 from nvbench.tables import Setting
 from nvbench.testbed import Testbed
 from nvbench.traffic import Traffic
-from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES, line_rate_pps
+from nvbench.units import line_rate_pps
 from nvbench.wiring import generator_links, link_kinds
 
 MAX_CASES = 10_000
@@ -63,10 +63,11 @@ class Case:
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """All options of the datapath and all states that endpoints are asked for."""
+        """All options of the datapath, the file whose frames are sent, and all states that endpoints are asked for."""
         options = self.parameters.model_dump()
         own = tuple(Setting(name, _text(value)) for name, value in options.items() if name not in ("queues", "mtu"))
-        return own + (self.offloads.settings() if self.offloads else ())
+        file = (Setting("pcap", str(self.traffic.pcap)),) if self.traffic and self.traffic.pcap else ()
+        return own + file + (self.offloads.settings() if self.offloads else ())
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,9 @@ class Plan:
 
 def setup_key(case: Case) -> tuple[object, ...]:
     """What the cases of one bring-up share."""
-    path = case.path
-    return path.kind, path.topology, path.guest, case.parameters, case.traffic is None
+    path, traffic = case.path, case.traffic
+    # Frames of a file teach a switch, or a guest, addresses that mean something else in another file.
+    return path.kind, path.topology, path.guest, case.parameters, traffic is None, traffic and traffic.pcap
 
 
 def make_plan(profile: Profile, testbed: Testbed) -> Plan:
@@ -203,15 +205,20 @@ def _able(cases: Sequence[Case], profile: Profile, testbed: Testbed) -> tuple[tu
     told = {kind.name: [_impossible(case, testbed, kind) for case in cases] for kind in profile.generators}
     fewest = min(sum(map(bool, reasons)) for reasons in told.values())
     able = tuple(kind for kind in profile.generators if sum(map(bool, told[kind.name])) == fewest)
-    return able, told[able[0].name]
+    files = profile.traffic is not None and bool(profile.traffic.pcap)
+    nearest = next((kind for kind in able if kind.plays_files), able[0]) if files else able[0]
+    return able, told[nearest.name]
 
 
 def _impossible(case: Case, testbed: Testbed, generator: Kind) -> str:
     """Why a case cannot be had with a generator, from what is written down alone; empty where it can."""
     if case.traffic is not None:
-        overhead = ETHERNET_BYTES + FCS_BYTES + (VLAN_TAG_BYTES if case.traffic.vlan is not None else 0)
-        if (packet := case.traffic.largest_frame_bytes - overhead) > case.parameters.mtu:
-            return f"a frame of {packet + overhead} bytes does not fit the MTU of {case.parameters.mtu}"
+        if case.traffic.largest_packet_bytes > case.parameters.mtu:
+            frame_bytes = case.traffic.largest_frame_bytes
+            return f"a frame of {frame_bytes} bytes does not fit the MTU of {case.parameters.mtu}"
+        if case.traffic.pcap and not generator.plays_files:
+            able = ", ".join(kind.name for kind in KINDS if kind.plays_files)
+            return f"{generator.name} cannot play a capture file; {able} can, over links of the kernel"
         if reason := generator.cannot_send(case.traffic):
             return f"{generator.name} cannot send these frames: it {reason}"
     try:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import (
@@ -15,18 +17,17 @@ from pydantic import (
     create_model,
 )
 
-from nvbench.axes import DatapathAxes, Datapaths, Model, OffloadAxes, TrafficAxes, sized
+from nvbench.axes import MADE, DatapathAxes, Datapaths, Model, OffloadAxes, TrafficAxes, sized
 from nvbench.datapaths import PARAMETERS
 from nvbench.errors import UsageError
-from nvbench.faults import Fault, did_you_mean, faults, refuse
+from nvbench.faults import Fault, Path, did_you_mean, faults, refuse
 from nvbench.generators import AUTO, KINDS, Kind
 from nvbench.generators.stream_tools import stream_tool
 from nvbench.generators.streams import StreamTest
 from nvbench.guests import OFFERS as GUEST_OFFERS
 from nvbench.rfc2544 import TESTS, Expected, Section
 from nvbench.streams import StreamSection
-from nvbench.traffic import FlowField
-from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES
+from nvbench.traffic import FlowField, Traffic
 from nvbench.yamlfile import Document, locate, packaged, parse
 
 PACKAGE = "nvbench.profiles"
@@ -34,7 +35,6 @@ SIMULATED = "simulated"
 GENERATORS = (AUTO, *(kind.name for kind in KINDS), SIMULATED)
 """What a profile may say of the generator."""
 
-ETHERNET_BYTES = 14
 UDP_PORTS = 1 << 16
 
 
@@ -126,6 +126,7 @@ class Profile(Model):
         """All that was asked for, defaults filled in, as plain JSON values."""
         plain = self.model_dump(mode="json")
         plain["datapath"] = [axes.resolved() for axes in self.datapath]
+        plain["traffic"] = self.traffic.resolved() if self.traffic else None
         return plain
 
 
@@ -191,7 +192,36 @@ def _apply(document: Document, overrides: Sequence[str]) -> None:
         refuse(lines)
 
 
+def _overridden(document: Document) -> None:
+    """Settle what files and overrides say of the frames in turns: those of a file, or how they are made.
+
+    An override of one takes the place of the other, and a relative path is meant from where it is written.
+    """
+    traffic = document.value.get("traffic")
+    if not isinstance(traffic, dict):
+        return
+    given = {key for key in traffic if document.place(("traffic", key)).startswith("-s ")}
+    for one, others in (("pcap", MADE), ("frame_bytes", ("pcap",))):
+        if one in given:
+            for other in set(others) & set(traffic) - given:
+                del traffic[other]
+    files, path = traffic.get("pcap"), ("traffic", "pcap")
+    if isinstance(files, str):
+        traffic["pcap"] = _absolute(files, document.place(path))
+    elif isinstance(files, list):
+        told = [(file, document.place((*path, index))) for index, file in enumerate(files)]
+        traffic["pcap"] = [_absolute(file, place) if isinstance(file, str) else file for file, place in told]
+
+
+def _absolute(file: str, place: str) -> str:
+    folder, path = FilePath() if place.startswith("-s ") else FilePath(place).parent, FilePath(file)
+    with suppress(RuntimeError):  # nobody has that name: it is a folder's
+        path = path.expanduser()
+    return str((folder / path).absolute())
+
+
 def _validated(document: Document, quick: bool) -> tuple[Profile | None, list[Fault]]:
+    _overridden(document)
     try:
         profile = Profile.model_validate({**document.value, "quick": quick})
     except ValidationError as error:
@@ -264,25 +294,35 @@ def _traffic_faults(profile: Profile) -> Iterator[Fault]:
     traffic = profile.traffic
     if traffic is None:
         return
-    mtus = [mtu for axes in profile.datapath for mtu in _mtus(axes)]
-    untagged = None in traffic.vlan
-    overhead = ETHERNET_BYTES + FCS_BYTES + (0 if untagged else VLAN_TAG_BYTES)
+    for key in MADE if traffic.pcap else ():
+        if key in traffic.model_fields_set:
+            yield Fault(("traffic", key), "is of frames that are made, and `pcap` plays a file as it is", "drop one")
+    if traffic.pcap and getattr(profile.tests, "learning", None):
+        what = "makes frames from many addresses, and `traffic.pcap` plays a file as it is"
+        yield Fault(("tests", "learning"), what, "drop one")
+    mtu = max((mtu for axes in profile.datapath for mtu in _mtus(axes)), default=None)
+    for index, pcap in enumerate(traffic.pcap):
+        yield from _mtu_faults(("traffic", "pcap", index), Traffic.captured(pcap), mtu)
     for index, frames in enumerate(traffic.frame_bytes):
-        frame = sized(frames)
-        smallest = max(replace(frame, vlan=vlan).smallest_frame_bytes for vlan in traffic.vlan)
-        frame_bytes = frame.largest_frame_bytes
-        packet = frame_bytes - overhead
-        if min(frame.sizes) < smallest:
-            what = f"{min(frame.sizes)} is too small for the headers and the generator's stamp"
+        each = [replace(sized(frames), vlan=vlan) for vlan in traffic.vlan]
+        smallest = max(frame.smallest_frame_bytes for frame in each)
+        if min(each[0].sizes) < smallest:
+            what = f"{min(each[0].sizes)} is too small for the headers and the generator's stamp"
             yield Fault(("traffic", "frame_bytes", index), what, f"the smallest is {smallest}")
-        if mtus and packet > max(mtus):
-            what = f"a frame of {frame_bytes} carries an IP packet of {packet}, the MTU is {max(mtus)}"
-            yield Fault(("traffic", "frame_bytes", index), what, f"raise datapath.mtu to {packet}")
+        largest = max(each, key=lambda frame: frame.largest_packet_bytes)
+        yield from _mtu_faults(("traffic", "frame_bytes", index), largest, mtu)
     narrow = [vary for vary in traffic.vary if set(vary) <= {FlowField.UDP_SRC, FlowField.UDP_DST}]
     for index, flows in enumerate(traffic.flows):
         if flows > UDP_PORTS and narrow:
             what = f"{' and '.join(narrow[0])} can tell {UDP_PORTS} flows apart, not {flows}"
             yield Fault(("traffic", "flows", index), what, "add ip_src to traffic.vary")
+
+
+def _mtu_faults(path: Path, frames: Traffic, mtu: int | None) -> Iterator[Fault]:
+    packet = frames.largest_packet_bytes
+    if mtu is not None and packet > mtu:
+        what = f"a frame of {frames.largest_frame_bytes} carries an IP packet of {packet}, the MTU is {mtu}"
+        yield Fault(path, what, f"raise datapath.mtu to {packet}")
 
 
 def _test_faults(profile: Profile) -> Iterator[Fault]:

@@ -28,6 +28,7 @@ from nvbench.hosts import Host, LocalHost
 from nvbench.journal import EndPrograms, Remove, state_folder
 from nvbench.plan import Setup
 from nvbench.rising import CLIENT, SERVER, Rising
+from nvbench.tables import Reading
 from nvbench.testpmd import PROGRAM
 
 READY_PATIENCE_S = 30.0
@@ -134,7 +135,7 @@ def frame_rig(bench: Bench, setup: Setup, generator: Kind | None, *, drain_s: fl
         yield _simulated_rig(setup.parameters, seed)
         return
     assert generator is not None  # noqa: S101 - a plan of real frames has one
-    with _taken_down(bench) as stack:
+    with taken_down(bench) as stack:
         rising = Rising(bench, setup, stack, generator)
         seat = _seat(bench, rising, setup, generator, drain_s)
         sender = generator.start(seat)
@@ -193,7 +194,7 @@ def stream_rig(bench: Bench, setup: Setup) -> Iterator[StreamRig]:
     Raises:
         NvbenchError: It did not come up; the host is as before.
     """
-    with _taken_down(bench) as stack:
+    with taken_down(bench) as stack:
         rising = Rising(bench, setup, stack)
         rising.outer_endpoints()
         rising.finish()
@@ -243,11 +244,24 @@ def _recorder(
     around: list[Collector] = [around for around, _ in machines]
     if isinstance(rising.datapath, Testpmd) and testbed.switch_host.local:
         around.append(DpdkTelemetry(*rising.datapath.telemetry))
+    around += [_Life(guest) for guest in guests if not guest.devices]
     return Recorder((*around, rising.datapath), [during for _, during in machines], insides)
 
 
+@dataclass(frozen=True, slots=True)
+class _Life:
+    """See `Collector`: that of a guest which has no devices to tell of, and of which nobody else would miss a thing."""
+
+    guest: Guest
+
+    def readings(self) -> tuple[Reading, ...]:
+        """See `Collector.readings`."""
+        self.guest.check_alive()
+        return ()
+
+
 @contextmanager
-def _taken_down(bench: Bench) -> Iterator[ExitStack]:
+def taken_down(bench: Bench) -> Iterator[ExitStack]:
     """A stack whose end leaves nothing in the journal that was written down since.
 
     Raises:

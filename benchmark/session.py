@@ -225,6 +225,7 @@ class Session:
         for test in case.tests.each():
             for row in test.rows(scene):
                 self._keep(row)
+        on_case.note_kept_back()
         self._answers[kin] = scene.answers_pps
         self._first.setdefault(case.case_id, scene.answers_pps)
 
@@ -243,7 +244,8 @@ class Session:
         profile, kind = self.plan.profile, setup.path.kind
         with frame_rig(self.bench, setup, self._generator, drain_s=profile.drain_s, seed=self._seed) as rig:
             generator = {"generator": rig.generator.version, "clock": rig.generator.clock}
-            self.store.note_fingerprint(self._builds(setup, rig.datapath) | generator)
+            guests = {"guests": {guest.name: guest.version for guest in rig.guests}} if rig.guests else {}
+            self.store.note_fingerprint({**self._builds(setup, rig.datapath), **generator, **guests})
             self.store.note_commands(*self.bench.take_commands())
             for finding in rig.datapath.findings:
                 self.store.warn(f"{kind}: {finding}")

@@ -32,9 +32,10 @@ class Setting:
 class Subject:
     """What was measured, and by what: the identity that trials and results share.
 
-    `imix` is the genome of a mix of frame sizes (RFC 6985); `frame_bytes` is then their mean, rounded, and 0 where
-    endpoints choose their frames themselves. `guest` is the kind of the guests; empty where there are none.
-    `settings` are all options of the datapath and of the endpoints, by name: `userspace_tso`, `endpoints.tso`.
+    `imix` is the genome of a mix of frame sizes (RFC 6985); `frame_bytes` is then their mean, rounded, as it is where
+    the setting `pcap` names a capture file, and 0 where endpoints choose their frames themselves. `guest` is the kind
+    of the guests; empty where there are none. `settings` are all options of the datapath and of the
+    endpoints, by name: `userspace_tso`, `endpoints.tso`.
     """
 
     case_id: str

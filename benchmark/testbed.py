@@ -70,6 +70,14 @@ DeviceName = Annotated[str, _form(r"[A-Za-z0-9][\w.:@-]{0,14}", "a network devic
 Numa = Annotated[int, Field(ge=0, le=1023)]
 
 
+def _words(value: object) -> object:
+    """YAML reads 4.1 as a number, where it is the name of a case."""
+    return {str(key): each for key, each in value.items()} if isinstance(value, dict) else value
+
+
+Expectations = Annotated[dict[str, Literal["PASS", "FAIL", "BLOCKED"]], BeforeValidator(_words)]
+
+
 class Machine(Model):
     """A host of the bench.
 
@@ -185,7 +193,8 @@ class GuestSide(Model):
         vcpus: Its processors.
         hugepages: Whether the memory of a machine of libvirt is of hugepages.
         cores: Cores on which guests run; None for those on which the switch does not poll.
-        forward: How a guest of kind `testpmd` passes frames on, in testpmd's own word.
+        forwarder: What passes frames on in a guest of kind `qemu`: its kernel's bridge, or a dpdk-testpmd in it.
+        forward: How a testpmd that is a guest, or in one, passes frames on, in its own word.
         machines: Machines that are there already, for the guests of kind `ssh`.
     """
 
@@ -193,6 +202,7 @@ class GuestSide(Model):
     vcpus: int = Field(default=1, ge=1, le=256)
     hugepages: bool = False
     cores: Cores = None
+    forwarder: Literal["bridge", "testpmd"] = "bridge"
     forward: Literal["io", "mac", "macswap", "5tswap"] = "io"
     machines: Annotated[tuple[GuestMachine, ...], BeforeValidator(_tuple)] = ()
 
@@ -204,6 +214,7 @@ class Testbed(Model):
         link_gbps: Speed of the links; None: the profile's.
         simulated: Nothing real is on it, and nothing is needed.
         hosts: The machines by name.
+        expect: Case or check@path -> what comes of it on this bench: what differs from that is a surprise.
     """
 
     __test__ = False  # not a class of tests
@@ -216,6 +227,7 @@ class Testbed(Model):
     generator: GeneratorSide = GeneratorSide()
     switch: SwitchSide = SwitchSide()
     guests: GuestSide = GuestSide()
+    expect: Expectations = Field(default_factory=dict)
     _document: Document = PrivateAttr(default_factory=lambda: Document("", {}))
     _source: str = PrivateAttr(default="")
 

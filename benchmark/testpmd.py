@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 
 from nvbench.dpdk import known
-from nvbench.errors import CommandError
+from nvbench.errors import CommandError, LostConnectionError
 from nvbench.fingerprint import threads
 from nvbench.hosts import Host, Process
 
@@ -36,8 +36,13 @@ def eal(cores: Sequence[int], file_prefix: str, memory_mb: int) -> list[str]:
 
 
 def version(host: Host) -> str:
-    """Which DPDK a host's is of."""
-    found = host.run(["pkg-config", "--modversion", "libdpdk"], check=False)
+    """Which DPDK a host's is of, where something tells."""
+    try:
+        found = host.run(["pkg-config", "--modversion", "libdpdk"], check=False)
+    except LostConnectionError:
+        raise
+    except CommandError:  # there is no pkg-config
+        return "testpmd"
     return f"testpmd of DPDK {found.stdout.strip()}" if found.ok else "testpmd"
 
 
@@ -122,7 +127,8 @@ class Program:
         assert self._process is not None  # noqa: S101 - whoever asks has started it
         lines = [line.strip() for line in self._process.complaints()]
         told = [line for line in lines if _COMPLAINT.search(line) and not line.endswith(_HARMLESS)]
-        return " / ".join([*told[-3:], f"status {self._process.close()}"])
+        status = self._process.close()
+        return " / ".join([*told[-3:], "killed" if status is None else f"status {status}"])
 
     def close(self) -> None:
         """End it; at once where it still waits for the far end of a port, for it does not look at its input then."""

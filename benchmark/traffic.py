@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Address
+from pathlib import PurePath
 
 from nvbench.errors import UsageError
-from nvbench.units import FCS_BYTES, VLAN_TAG_BYTES
+from nvbench.units import ETHERNET_BYTES, FCS_BYTES, VLAN_TAG_BYTES
 
 
 class Direction(StrEnum):
@@ -31,7 +32,7 @@ class FlowField(StrEnum):
 STAMP_BYTES = 14
 """What a measuring generator writes into each frame: signature, trial, stream, sequence and time."""
 
-HEADER_BYTES = 14 + 20 + 8
+HEADER_BYTES = ETHERNET_BYTES + 20 + 8
 """Ethernet, IPv4 and UDP."""
 
 GENOME_BYTES = dict(zip("abcdefghi", (64, 128, 256, 512, 1024, 1280, 1518, 2112, 9000), strict=True))
@@ -42,17 +43,50 @@ GENOME_MOST = 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Pcap:
+    """A capture file that is played as it is, and what is known of its frames.
+
+    Attributes:
+        path: Where it is.
+        digest: The first digits of the SHA-256 of the whole file: another file of that name is not this one.
+        frames: How many it has.
+        average_frame_bytes: Their mean size with FCS.
+        largest_frame_bytes: The largest of these sizes.
+        largest_packet_bytes: The most that one carries after its Ethernet header and 802.1Q tag.
+        returning_frames: Those to an address that a frame of the file comes from: a switch that has learned it does
+            not send them on, out of the port that they came in by.
+    """
+
+    path: str
+    digest: str
+    frames: int
+    average_frame_bytes: float
+    largest_frame_bytes: int
+    largest_packet_bytes: int
+    returning_frames: int = 0
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its suffix."""
+        return PurePath(self.path).stem
+
+    def __str__(self) -> str:
+        return f"{self.stem}@{self.digest}"
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """The frames of a case.
 
     Attributes:
-        frame_bytes: Size with FCS; of mixed sizes the average, rounded (`Traffic.mixed`).
+        frame_bytes: Size with FCS; of mixed sizes (`Traffic.mixed`) and of a file the average, rounded.
         flows: How many flows there are, in each direction.
         vary: The fields that differ from flow to flow; all step together.
         vlan: VLAN id of an 802.1Q tag, or None for untagged frames.
         direction: Which ports send.
         imix: The sizes of frames that follow each other, over and over, as an RFC 6985 genome: `aaaaaaabbbbc`;
             empty where all have one size.
+        pcap: The file that holds the frames, whichever direction they go; None where they are made from the rest.
     """
 
     frame_bytes: int
@@ -61,6 +95,12 @@ class Traffic:
     vlan: int | None = None
     direction: Direction = Direction.UNIDIRECTIONAL
     imix: str = ""
+    pcap: Pcap | None = None
+
+    @classmethod
+    def captured(cls, pcap: Pcap) -> Traffic:
+        """The frames of a file."""
+        return cls(round(pcap.average_frame_bytes), pcap=pcap)
 
     @classmethod
     def mixed(
@@ -82,18 +122,29 @@ class Traffic:
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Sizes in bytes with FCS of frames that follow each other, before it all repeats; one where all are alike."""
+        """Sizes in bytes with FCS of frames that follow each other, before it all repeats; one where all are alike.
+
+        Of frames that are made: those of a file are not told apart.
+        """
         return genome_sizes(self.imix) if self.imix else (self.frame_bytes,)
 
     @property
     def average_frame_bytes(self) -> float:
         """Mean size in bytes with FCS, not rounded: what bit rates and line rates follow from."""
-        return sum(self.sizes) / len(self.sizes)
+        return self.pcap.average_frame_bytes if self.pcap else sum(self.sizes) / len(self.sizes)
 
     @property
     def largest_frame_bytes(self) -> int:
-        """The largest size with FCS: what buffers and MTU have to hold."""
-        return max(self.sizes)
+        """The largest size with FCS: what buffers have to hold."""
+        return self.pcap.largest_frame_bytes if self.pcap else max(self.sizes)
+
+    @property
+    def largest_packet_bytes(self) -> int:
+        """The most that a frame carries after its Ethernet header and 802.1Q tag: what an MTU has to hold."""
+        if self.pcap:
+            return self.pcap.largest_packet_bytes
+        tag = VLAN_TAG_BYTES if self.vlan is not None else 0
+        return self.largest_frame_bytes - ETHERNET_BYTES - tag - FCS_BYTES
 
     @property
     def directions(self) -> int:

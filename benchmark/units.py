@@ -12,6 +12,9 @@ FCS_BYTES = 4
 L1_OVERHEAD_BYTES = 20
 """Preamble, start delimiter (8) and minimum inter-frame gap (12) of IEEE 802.3: on the wire, in no frame."""
 
+ETHERNET_BYTES = 14
+"""Both addresses and the type: what stands before a packet in an untagged frame."""
+
 VLAN_TAG_BYTES = 4
 
 

@@ -324,6 +324,7 @@ def _told(case: Case) -> dict[str, object]:
     found |= {f"datapath.{name}": value for name, value in case.parameters.model_dump().items()}
     if traffic is not None:
         found["traffic.frame_bytes"] = traffic.imix or traffic.frame_bytes
+        found["traffic.pcap"] = traffic.pcap and str(traffic.pcap)
         keys = ("flows", "vary", "vlan", "direction")
         found |= {f"traffic.{key}": getattr(traffic, key) for key in keys}
     if case.offloads is not None:

@@ -11,6 +11,8 @@ from nvbench.generators import Kind
 from nvbench.guests import OFFERS as GUEST_OFFERS
 from nvbench.guests.machine import Machine
 from nvbench.guests.namespace import Namespace
+from nvbench.guests.qemu import Qemu
+from nvbench.guests.reflector import machine_mb
 from nvbench.guests.testpmd import Testpmd
 from nvbench.testbed import PortWiring, Testbed
 from nvbench.topology import End, Outer, Topology, forwarders, guests, outer_ports, segments
@@ -43,6 +45,8 @@ def link_kinds(path: Path, parameters: Parameters, testbed: Testbed, generator: 
         _require_sriov(path, testbed)
     if path.guest == Testpmd.kind and len(forwarders(path.topology)) < guests(path.topology):
         raise NotPossibleError(f"a guest of kind {path.guest} passes frames on, and is no end of a stream")
+    if testbed.guests.forwarder == "testpmd" and guests(path.topology):
+        _require_reflecting(path, parameters, testbed)
     if path.guest == Machine.kind:
         _require_machines(path, testbed)
     takes = TAKES[path.kind]
@@ -59,6 +63,20 @@ def _require_sriov(path: Path, testbed: Testbed) -> None:
         raise NotPossibleError(f"the testbed {testbed.name} names no physical function (switch.sriov)")
     if path.topology is Topology.P2P:
         raise NotPossibleError("P2P leaves out the virtual functions that sriov is about")
+
+
+def _require_reflecting(path: Path, parameters: Parameters, testbed: Testbed) -> None:
+    """That guests can pass frames on by testpmd; a guest of kind `testpmd` does nothing else."""
+    if path.guest not in (Qemu.kind, Testpmd.kind):
+        raise NotPossibleError(
+            f"guests.forwarder: testpmd is for guests of kind {Qemu.kind}, not {path.guest} (leave it out)"
+        )
+    if len(forwarders(path.topology)) < guests(path.topology):
+        raise NotPossibleError(f"a guest with guests.forwarder: testpmd is no end of a stream, as {path.topology} asks")
+    queues, mtu, memory_mb = parameters.queues, parameters.mtu, testbed.guests.memory_mb
+    if path.guest == Qemu.kind and memory_mb < (needed_mb := machine_mb(queues, mtu)):
+        what = f"a guest whose testpmd has {queues} queue(s) and an MTU of {mtu} needs {needed_mb} MiB of memory"
+        raise NotPossibleError(f"{what}, guests.memory_mb is {memory_mb}")
 
 
 def _require_machines(path: Path, testbed: Testbed) -> None:

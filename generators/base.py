@@ -190,6 +190,7 @@ class Kind:
         start: Starts one. It is usable once `Generator.ready` returns. Raises GeneratorError or CommandError.
         prepare: Has it made on a host that lacks nothing, in that cache folder, where it has to be made.
         memory_mb: Hugepage memory for it, given that for the buffers of its ports.
+        plays_files: Whether it can send the frames of `Traffic.pcap`; one that cannot is not asked for more of it.
     """
 
     name: str
@@ -202,6 +203,7 @@ class Kind:
     start: Callable[[Seat], Generator]
     prepare: Callable[[Host, str], object] = lambda _host, _cache: None
     memory_mb: Callable[[int], int] = lambda buffers_mb: buffers_mb
+    plays_files: bool = False
 
 
 def far_end(link: Link, index: int, *, queues: int, descriptors: int, max_frame_bytes: int) -> Port:

@@ -24,6 +24,7 @@ CORE = (
     "direction",
     "frame_bytes",
     "imix",
+    "pcap",
     "load",
     "goal",
 )
@@ -32,7 +33,8 @@ CORE = (
 _LOADED = frozenset({"latency", "frame_loss", "reset", "soak"})
 """Tests whose load is asked for; that of others is part of what they find."""
 
-_PLAIN = {"frame_bytes": "0", "vary": "", "vlan": "", "imix": "", "guest": "", "load": "", "goal": "", "generator": ""}
+_PLAIN = {"frame_bytes": "0"}
+_PLAIN |= dict.fromkeys(("vary", "vlan", "imix", "pcap", "guest", "load", "goal", "generator"), "")
 """Values that say nothing."""
 
 _IN_NAME = {"vary": re.compile(r"-vary_([a-z_+]+)(?=-|$)"), "vlan": re.compile(r"-vlan(\d+)(?=-|$)")}
@@ -43,8 +45,9 @@ def identity(row: Mapping[str, object], settings: Iterable[tuple[str, str]]) -> 
     """The identity of a row of the table `results`."""
     told = {name: str(row[name] if row[name] is not None else "") for name in CORE if name in row}
     told |= {name: _found(pattern, str(row["case_id"])) for name, pattern in _IN_NAME.items()}
-    told |= {"load": _load(row), "goal": _goal(row)}
-    return (*((name, told[name]) for name in CORE if told[name] != _PLAIN.get(name)), *settings)
+    own = dict(settings)
+    told |= {"pcap": own.pop("pcap", ""), "load": _load(row), "goal": _goal(row)}
+    return (*((name, told[name]) for name in CORE if told[name] != _PLAIN.get(name)), *own.items())
 
 
 def _found(pattern: re.Pattern[str], name: str) -> str:

@@ -44,7 +44,7 @@ _TRIALLED = ("mrr", "latency")
 _RATES = ("throughput", "rate_l1", "rate_l2")
 _NEEDED = ["run_id", "block", "case_id", "trial_ids", "settings", "load_share", "goal_loss_ratio", "rate_pps"]
 _NEEDED += ["lower_pps", "upper_pps", "loss_ratio", "repeats", "verdict", "emulated", "limited_by"]
-_TOLD = [*(name for name in CORE if name not in ("vary", "vlan", "load", "goal"))]
+_TOLD = [*(name for name in CORE if name not in ("vary", "vlan", "pcap", "load", "goal"))]
 _TOLD += ["case_id", "load_share", "goal_loss_ratio"]
 _NEEDED = list(dict.fromkeys([*_NEEDED, *_TOLD]))
 

@@ -36,6 +36,7 @@ VOLATILE = (
     "profile.traffic.flows*",
     "profile.traffic.direction*",
     "profile.traffic.imix*",
+    "profile.traffic.pcap*",
     "testbed.name",
     "testbed.description",
     "clocks.*",

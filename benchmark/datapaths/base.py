@@ -52,8 +52,9 @@ class Place:
         pmd_cores: Cores that poll.
         housekeeping_core: The core of everything else.
         memory_mb: Hugepage memory of the switch.
-        segments: The pairs of links between which it forwards, each a bridge of its own: one for P2P; for PVP one
-            from the first outer port to the guest and one from the guest to the second outer port.
+        segments: The links between which it forwards, each group a bridge of its own: one for P2P; for PVP one
+            from the first outer port to the guest and one from the guest to the second outer port. What joins more
+            than two links needs a datapath that learns addresses.
         namespace: Network namespace of its own where its kernel devices are; empty for the host's.
         prefix: Where the switch is installed.
         steer: Whether the kernel's forwarding is kept on the polling cores, away from the generator's.
@@ -64,7 +65,7 @@ class Place:
     pmd_cores: tuple[int, ...]
     housekeeping_core: int
     memory_mb: int
-    segments: tuple[tuple[Link, Link], ...]
+    segments: tuple[tuple[Link, ...], ...]
     namespace: str = ""
     prefix: str = "/usr"
     steer: bool = False
@@ -77,7 +78,7 @@ class Place:
     @property
     def links(self) -> tuple[Link, ...]:
         """All links, segment by segment."""
-        return tuple(link for pair in self.segments for link in pair)
+        return tuple(link for group in self.segments for link in group)
 
     @property
     def file_prefix(self) -> str:

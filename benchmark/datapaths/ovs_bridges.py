@@ -1,4 +1,4 @@
-"""Bridges of a private Open vSwitch: a pair of ports each, joined by flows."""
+"""Bridges of a private Open vSwitch: a few ports each, joined by flows."""
 
 from __future__ import annotations
 
@@ -26,24 +26,34 @@ FAR_PATIENCE_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Bridges:
-    """The bridges nvbr0, nvbr1 and on, one a pair of ports.
+    """The bridges nvbr0, nvbr1 and on, one a group of ports.
 
     Attributes:
         ovs: The switch.
         datapath: Its datapath_type: `netdev` or `system`.
-        ports: The ports, pair by pair.
+        groups: The ports of each.
         wanted: Its options.
     """
 
     ovs: OvsInstance
     datapath: str
-    ports: Sequence[OvsPort]
+    groups: Sequence[Sequence[OvsPort]]
     wanted: OvsParameters
 
     @property
     def names(self) -> list[str]:
         """Their names."""
-        return [f"nvbr{index}" for index in range(len(self.ports) // 2)]
+        return [f"nvbr{index}" for index in range(len(self.groups))]
+
+    @property
+    def ports(self) -> list[OvsPort]:
+        """All ports, group by group."""
+        return [port for group in self.groups for port in group]
+
+    @property
+    def numbers(self) -> list[int]:
+        """OpenFlow's number of each port on its bridge."""
+        return [number for group in self.groups for number in range(1, len(group) + 1)]
 
     # -- making ------------------------------------------------------------------------------------------------
 
@@ -61,9 +71,10 @@ class Bridges:
     def join(self, port: OvsPort) -> list[str]:
         """What adds a port, in ovs-vsctl's words."""
         index = self.ports.index(port)
-        columns = [f"type={port.type}", *port.options, f"ofport_request={index % 2 + 1}"]
+        bridge = next(name for name, group in zip(self.names, self.groups, strict=True) if port in group)
+        columns = [f"type={port.type}", *port.options, f"ofport_request={self.numbers[index]}"]
         columns += [f"mtu_request={self.wanted.mtu}", *(self.wanted.policing() if index == 0 else ())]
-        add = ["add-port", self.names[index // 2], port.name, *self.wanted.tunnel()]
+        add = ["add-port", bridge, port.name, *self.wanted.tunnel()]
         return [*add, "--", "set", "Interface", port.name, *columns]
 
     def add_flows(self) -> None:
@@ -98,7 +109,7 @@ class Bridges:
         """What the switch has not taken yet, that does not need the far ends."""
         found, faults = self.interfaces(), []
         for index, interface in enumerate(found):
-            wanted = {"mtu": self.wanted.mtu, "ofport": index % 2 + 1}
+            wanted = {"mtu": self.wanted.mtu, "ofport": self.numbers[index]}
             if index == 0:
                 wanted["ingress_policing_rate"] = self.wanted.ingress_policing_kbps
             for key, value in wanted.items():

@@ -30,7 +30,7 @@ from nvbench.datapaths.ovs_output import (
     parse_upcalls,
     parse_vrings,
 )
-from nvbench.datapaths.ovs_ports import dpdk_ports
+from nvbench.datapaths.ovs_ports import dpdk_ports, grouped
 from nvbench.dpdk import known
 from nvbench.endpoint import LinkKind
 from nvbench.errors import DatapathError, NotReadyError
@@ -43,7 +43,7 @@ DATAPATH = "netdev@ovs-netdev"
 
 
 class OvsDpdk:
-    """A private OVS-DPDK: a netdev bridge of two ports for each segment."""
+    """A private OVS-DPDK: a netdev bridge for each segment."""
 
     takes: ClassVar[tuple[LinkKind, ...]] = (
         LinkKind.VHOST_USER,
@@ -64,11 +64,21 @@ class OvsDpdk:
         core = place.housekeeping_core if self._polled else place.pmd_cores[0]
         self._core = core
         self._ovs = OvsInstance(place, "ovs_dpdk", daemon=_daemon(place), core=core)
-        self._bridges = Bridges(self._ovs, "netdev", self._ports, parameters)
+        self._bridges = Bridges(self._ovs, "netdev", grouped(self._ports, place.segments), parameters)
         self._journal: Journal | None = None
         self._vrings: tuple[Row, ...] | None = None
         self.version = ""
         self.findings: list[str] = []
+
+    @property
+    def control(self) -> OvsInstance:
+        """The switch itself, for those who know that it is one of these."""
+        return self._ovs
+
+    @property
+    def port_names(self) -> dict[str, str]:
+        """Name of a link -> what the switch calls its end of it."""
+        return {port.link.name: port.name for port in self._ports}
 
     def missing(self) -> str:
         """See `Datapath.missing`."""
@@ -229,16 +239,16 @@ class OvsDpdk:
             *parse_lookups(shown),
             *parse_upcalls(upcalls),
             *parse_port_stats(shown, names),
-            *(row for pair, text in enumerate(of_ports) for row in parse_of_ports(text, self._numbered(pair))),
+            *(row for number, text in enumerate(of_ports) for row in parse_of_ports(text, self._numbered(number))),
             *self._vrings,
             *parse_coverage(coverage),
         ]
         polled = [(f"port {rxq.port} queue {rxq.queue}", rxq.core) for rxq in parse_pmd_rxqs(rxqs) if rxq.enabled]
         return [*starmap(Reading, rows), *(Reading(queue, "polling_core", core, "core") for queue, core in polled)]
 
-    def _numbered(self, pair: int) -> dict[str, str]:
+    def _numbered(self, bridge: int) -> dict[str, str]:
         """OpenFlow's number of a port of a bridge -> its name."""
-        return {str(number): port.name for number, port in enumerate(self._ports[2 * pair : 2 * pair + 2], 1)}
+        return {str(number): port.name for number, port in enumerate(self._bridges.groups[bridge], 1)}
 
     def learned_addresses(self) -> int | None:
         """See `Datapath.learned_addresses`."""

@@ -17,7 +17,7 @@ from nvbench.datapaths.ovs_bridges import FAR_PATIENCE_S, PATIENCE_S, Bridges, r
 from nvbench.datapaths.ovs_instance import OvsInstance
 from nvbench.datapaths.ovs_options import OvsKernelParameters
 from nvbench.datapaths.ovs_output import parse_coverage, parse_lookups, parse_port_stats, parse_upcalls
-from nvbench.datapaths.ovs_ports import system_port
+from nvbench.datapaths.ovs_ports import grouped, system_port
 from nvbench.endpoint import LinkKind
 from nvbench.errors import DatapathError, NotReadyError
 from nvbench.journal import Journal, RunBack
@@ -30,7 +30,7 @@ MODULE = "openvswitch"
 
 
 class OvsKernel:
-    """A private OVS: a bridge of two kernel devices for each segment."""
+    """A private OVS: a bridge of kernel devices for each segment."""
 
     takes: ClassVar[tuple[LinkKind, ...]] = (LinkKind.VETH, LinkKind.TAP, LinkKind.DEVICE)
     restarts = False
@@ -41,7 +41,7 @@ class OvsKernel:
         self._parameters = parameters
         self._ports = [system_port(link) for link in place.links]
         self._ovs = OvsInstance(place, "ovs_kernel", core=place.housekeeping_core)
-        self._bridges = Bridges(self._ovs, "system", self._ports, parameters)
+        self._bridges = Bridges(self._ovs, "system", grouped(self._ports, place.segments), parameters)
         self._journal: Journal | None = None
         self.version = ""
         self.findings: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from nvbench.datapaths.ovs_options import OvsDpdkParameters
 from nvbench.endpoint import Link, LinkKind
@@ -80,3 +81,9 @@ def _dpdk_port(name: str, index: int, link: Link, wanted: OvsDpdkParameters, ker
     else:
         device = link.name
     return OvsPort(name, "dpdk", link, (f'options:dpdk-devargs="{device}"', queues, *rings, *affinity))
+
+
+def grouped(ports: Sequence[OvsPort], segments: Sequence[Sequence[Link]]) -> list[list[OvsPort]]:
+    """The ports of each segment, given those of all links in turn."""
+    left = iter(ports)
+    return [list(islice(left, len(segment))) for segment in segments]

@@ -37,7 +37,10 @@ def _namespace(number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestS
 
 
 def _qemu(number: int, place: GuestPlace, nics: Sequence[Nic], side: GuestSide) -> Guest:
-    parameters = QemuParameters(memory_mb=side.asked.memory_mb, vcpus=side.asked.vcpus)
+    asked = side.asked
+    parameters = QemuParameters(
+        memory_mb=asked.memory_mb, vcpus=asked.vcpus, forwarder=asked.forwarder, forward=asked.forward
+    )
     return Qemu(f"vm{number + 1}", place, nics, parameters)
 
 

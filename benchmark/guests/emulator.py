@@ -112,7 +112,7 @@ class Machine:
         memory_mb: Its memory, shared with whoever serves its devices.
         vcpus: Its processors.
         kvm: Whether the host's processor runs it; else it is emulated.
-        sriov_nics: Its emulated NICs with virtual functions, each with nothing at the other end of its cable.
+        sriov_nics: Its emulated NICs with virtual functions, all at one hub.
     """
 
     emulator: Emulator
@@ -155,7 +155,7 @@ def _port(slot: int) -> str:
 
 def _sriov_nic(index: int) -> list[str]:
     name = f"sriov{index}"
-    cable = f"hubport,id={name},hubid={index + 1}"
+    cable = f"hubport,id={name},hubid=1"
     port = f"pcie-root-port,id=port-{name},chassis={SLOTS + index + 1},slot={SLOTS + index + 1}"
     return [
         "-netdev",

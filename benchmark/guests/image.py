@@ -15,7 +15,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
-from nvbench.guests import initramfs, kernel
+from nvbench.guests import initramfs, kernel, testpmd_files
 from nvbench.guests.base import CACHE
 from nvbench.guests.kept import digest, keep, making
 from nvbench.guests.packages import Archive, Package
@@ -30,7 +30,8 @@ OPTIONAL_TOOLS = "netperf"
 
 PICKED = {
     # busybox's own env, timeout, ... run its applets in place of the real programs, such as ip.
-    "coreutils": ("env", "nice", "nohup", "stdbuf", "timeout"),
+    "coreutils": ("env", "libstdbuf.so", "nice", "nohup", "stdbuf", "timeout"),
+    "tcpreplay": ("tcpreplay",),
     "util-linux": ("chrt", "flock", "lscpu", "nsenter", "setsid", "taskset", "unshare"),
 }
 """Packages of which little is wanted."""
@@ -50,7 +51,7 @@ MODULES = (
     "vport_* vxlan"
 )
 
-_KEPT = ("usr/bin/", "usr/sbin/", "usr/lib/", "usr/lib64/", "etc/iproute2/")
+_KEPT = ("usr/bin/", "usr/sbin/", "usr/lib/", "usr/lib64/", "usr/libexec/coreutils/", "etc/iproute2/")
 _DROPPED = re.compile(r"usr/lib/(systemd|[^/]+/(gconv|audit|security|perl.*)|debug|python.*)/")
 _ACCOUNTS = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\ntcpdump:x:100:100::/:/bin/false\n",
@@ -59,7 +60,7 @@ _ACCOUNTS = {
     "etc/shells": "/bin/sh\n",
     "etc/hosts": "127.0.0.1 localhost\n",
 }
-_RECIPE = ("image.py", "initramfs.py", "kernel.py", "packages.py", "init")
+_RECIPE = ("image.py", "initramfs.py", "kernel.py", "packages.py", "testpmd_files.py", "init")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +100,28 @@ class Image:
         """The kernel's release."""
         return (self.home / "release").read_text().strip()
 
+    @property
+    def dpdk(self) -> str:
+        """The release of the DPDK in it; empty where there is none."""
+        listed = (self.home / "packages").read_text()
+        found = re.search(rf"^{testpmd_files.PACKAGE}=(?:\d+:)?([\d.]+)", listed, re.MULTILINE)
+        return found[1] if found else ""
 
-def image(host: Host, cache: str, flavour: str) -> Image:
+
+def image(host: Host, cache: str, flavour: str, *, testpmd: bool = False) -> Image:
     """The image of a flavour; made where it is not there yet, which takes about half a minute.
 
     Args:
         host: The machine that is to boot it.
         cache: Where it is kept there.
         flavour: One of `KERNELS`.
+        testpmd: Whether dpdk-testpmd is in it.
 
     Raises:
         GuestError: It cannot be made.
         CommandError: It cannot be brought to the host.
     """
-    home = _home(flavour)
+    home = _home(flavour, testpmd=testpmd)
     found = Image(home, f"{cache}/guests/{home.name}")
     if not host.exists(found.folder):
         with making(host, cache) as folder:
@@ -126,40 +135,43 @@ def image(host: Host, cache: str, flavour: str) -> Image:
     return found
 
 
-def _home(flavour: str) -> Path:
+def _home(flavour: str, *, testpmd: bool) -> Path:
     """Where the image of a flavour is on this machine, once it is made."""
     cache = CACHE if os.geteuid() == 0 else str(Path("~/.cache/nvbench").expanduser())
     recipe = digest(*((Path(__file__).parent / name).read_bytes() for name in _RECIPE))
-    wish = Path(cache, "guests", f"{flavour}-{recipe}")
+    wish = Path(cache, "guests", f"{flavour}{'-testpmd' if testpmd else ''}-{recipe}")
     if not wish.exists():
         host = LocalHost()
         with making(host, cache) as folder:
             if not wish.exists():
-                _make(host, Path(folder), flavour, wish)
+                _make(host, Path(folder), flavour, wish, testpmd=testpmd)
     return wish.resolve()
 
 
-def _make(host: Host, folder: Path, flavour: str, wish: Path) -> None:
+def _make(host: Host, folder: Path, flavour: str, wish: Path, *, testpmd: bool) -> None:
     archive = Archive(host, f"{folder}/apt", alone=True)
     archive.refresh()
     tools = [*TOOLS.split(), *PICKED, *filter(archive.has, OPTIONAL_TOOLS.split())]
     packages = [found for found in archive.closure(tools) if not UNWANTED.fullmatch(found.name)]
     chosen = archive.kernel(KERNELS[flavour])
+    beside = testpmd_files.packages(archive) if testpmd else []
     draft = folder / f"draft-{wish.name}"
     archive.unpack([*packages, chosen], f"{draft}/unpacked")
-    _assemble(host, draft, packages, chosen)
+    if beside:
+        archive.unpack(beside, f"{draft}/beside", together=True)
+    _assemble(host, draft, packages, beside, chosen)
     key = (draft / "host_key.pub").read_bytes()
-    made = folder / f"image-{digest(wish.name, str(chosen), *map(str, packages), key)}"
+    made = folder / f"image-{digest(wish.name, (draft / 'packages').read_bytes(), key)}"
     keep(host, str(draft), str(made), str(wish))
 
 
-def _assemble(host: Host, draft: Path, packages: list[Package], chosen: Package) -> None:
+def _assemble(host: Host, draft: Path, packages: list[Package], beside: list[Package], chosen: Package) -> None:
     unpacked = draft / "unpacked"
     release = chosen.name.removeprefix("linux-image-")
     boot = unpacked / chosen.name
     (draft / "vmlinux").write_bytes(kernel.bootable((boot / f"boot/vmlinuz-{release}").read_bytes()))
     (draft / "release").write_text(f"{release}\n")
-    (draft / "packages").write_text("".join(f"{package}\n" for package in (*packages, chosen)))
+    (draft / "packages").write_text("".join(f"{package}\n" for package in dict.fromkeys((*packages, *beside, chosen))))
     entries: dict[str, initramfs.Entry] = {}
     for package in packages:
         entries |= _files(unpacked / package.name, PICKED.get(package.name, ()))
@@ -167,6 +179,9 @@ def _assemble(host: Host, draft: Path, packages: list[Package], chosen: Package)
     entries |= {f"usr/bin/{name}": initramfs.symlink("busybox") for name in applets if not _is_there(entries, name)}
     entries |= {"usr/bin/sh": initramfs.symlink("dash"), "usr/sbin/modprobe": initramfs.symlink("../bin/busybox")}
     entries |= _modules(next(boot.glob("**/lib/modules/*")), f"usr/lib/modules/{release}")
+    if beside:
+        entries |= testpmd_files.entries(host, draft / "beside")
+        shutil.rmtree(draft / "beside")
     entries |= _own_files() | _keys(draft)
     with (draft / "initramfs").open("wb") as out:
         initramfs.write(entries, out)

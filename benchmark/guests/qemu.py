@@ -11,10 +11,10 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
@@ -29,6 +29,7 @@ from nvbench.guests.forwarding import bridge_devices
 from nvbench.guests.image import image
 from nvbench.guests.inside import configure, reach
 from nvbench.guests.monitor import Monitor
+from nvbench.guests.reflector import Reflector
 from nvbench.guests.saved import kvm_works, restore, saved_state
 from nvbench.hosts import Host, NamespaceHost
 from nvbench.journal import Journal, Remove
@@ -49,6 +50,12 @@ class QemuParameters(BaseModel):
     vcpus: int = Field(default=1, ge=1, le=64, description="virtual processors")
     flavour: Literal["cloud", "generic"] = Field(
         default="cloud", description="the distribution's kernel for virtual machines, or the one with drivers of NICs"
+    )
+    forwarder: Literal["bridge", "testpmd"] = Field(
+        default="bridge", description="what passes frames on in it: its kernel's bridge, or dpdk-testpmd"
+    )
+    forward: Literal["io", "mac", "macswap", "5tswap"] = Field(
+        default="io", description="how its testpmd passes frames on, in testpmd's own word"
     )
     sriov_nics: int = Field(
         default=0, ge=0, le=4, description="emulated NICs in it, nic0 and on, with virtual functions; flavour generic"
@@ -81,6 +88,7 @@ class Qemu:
         self._folder = f"{place.folder}-{name}"
         self._monitor = Monitor(place.host, name, self._folder)
         self._inside: SshHost | None = None
+        self._reflector: Reflector | None = None
         self._undo: tuple[Journal, int] | None = None
         self._coming: Future[None] | None = None
         self._going = threading.Event()
@@ -122,7 +130,8 @@ class Qemu:
 
     def _machine(self, journal: Journal) -> Machine:
         host, cache, wanted = self._place.host, self._place.cache, self._parameters
-        emulator, booted = find_emulator(host, cache), image(host, cache, wanted.flavour)
+        emulator = find_emulator(host, cache)
+        booted = image(host, cache, wanted.flavour, testpmd=wanted.forwarder == "testpmd")
         plain = Machine(emulator, booted, wanted.memory_mb, wanted.vcpus, kvm=False, sriov_nics=wanted.sriov_nics)
         return replace(plain, kvm=kvm_works(host, cache, plain, journal, f"{self._folder}-kvm"))
 
@@ -170,7 +179,8 @@ class Qemu:
         inside.run(["date", "-s", f"@{time.time():.0f}"])  # its clock stands where the state was saved
         self.emulated = not machine.kvm
         accelerator = "KVM" if machine.kvm else "TCG"
-        self.version = f"Linux {machine.image.release} on QEMU {machine.emulator.version}, {accelerator}"
+        forwarder = f", testpmd of DPDK {machine.image.dpdk}" if self._parameters.forwarder == "testpmd" else ""
+        self.version = f"Linux {machine.image.release} on QEMU {machine.emulator.version}, {accelerator}{forwarder}"
 
     def _join(self, index: int, nic: Nic) -> None:
         """Plug in a device of a vhost-user link once the other end is there: QEMU would stand still until then."""
@@ -206,13 +216,37 @@ class Qemu:
             raise self._monitor.fault(str(error)) from error
 
     def forward(self) -> None:
-        """See `Guest.forward`."""
-        bridge_devices(self)
+        """See `Guest.forward`; devices that testpmd takes leave the kernel, so that they have no names any more."""
+        wanted, inside = self._parameters, self.host
+        if wanted.forwarder == "bridge":
+            bridge_devices(self)
+            return
+        queues, mtu = max(nic.queues for nic in self._nics), max(nic.mtu for nic in self._nics)
+        reflector = Reflector(inside, vcpus=wanted.vcpus, queues=queues, mtu=mtu, forward=wanted.forward)
+        devices, self.devices = self.devices, ()
+        with self._told():
+            reflector.start(devices)
+        self._reflector = reflector
 
     def check_alive(self) -> None:
         """See `Guest.check_alive`."""
         if self._coming is None or self._coming.done():  # else the other thread is speaking with it
             self._monitor.check_alive()
+        if self._reflector is not None:
+            with self._told():
+                crash = self._reflector.crashed()
+            if crash:
+                raise self._monitor.fault(crash)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What fails inside is a fault of the guest."""
+        try:
+            yield
+        except GuestError as error:
+            raise GuestError(error.what, place=self._monitor.place, remedy=error.remedy) from error
+        except CommandError as error:
+            raise self._monitor.fault(str(error)) from error
 
     def down(self) -> None:
         """See `Guest.down`."""
@@ -227,7 +261,7 @@ class Qemu:
                 self._coming.result(ANSWER_PATIENCE_S)
         if self._inside is not None:
             self._inside.close()
-            self._inside = None
+            self._inside = self._reflector = None
         self._monitor.reap()
 
 

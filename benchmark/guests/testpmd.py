@@ -81,7 +81,7 @@ class Testpmd:
             "--",
             *(f"--rxq={queues}", f"--txq={queues}", f"--rxd={descriptors}", f"--txd={descriptors}"),
             *(f"--forward-mode={self._forward}", f"--nb-cores={min(len(cores), 2 * queues)}"),
-            *(f"--total-num-mbufs={_buffers(queues, descriptors)}", f"--mbuf-size={_buffer_bytes(mtu)}"),
+            *buffers(queues, descriptors, mtu),
             # Not without the interrupt of a link: by it a device notices that the switch has gone, and listens anew.
             *("--port-topology=paired", "--auto-start", "--disable-link-check"),
         ]
@@ -119,6 +119,11 @@ class Testpmd:
 def memory_mb(queues: int, descriptors: int, mtu: int) -> int:
     """Hugepage memory that one takes."""
     return _BASE_MB + _buffers(queues, descriptors) * (_buffer_bytes(mtu) + _BUFFER_OVERHEAD_BYTES) // 2**20
+
+
+def buffers(queues: int, descriptors: int, mtu: int) -> list[str]:
+    """Words of its command line about its buffers."""
+    return [f"--total-num-mbufs={_buffers(queues, descriptors)}", f"--mbuf-size={_buffer_bytes(mtu)}"]
 
 
 def _buffers(queues: int, descriptors: int) -> int:

@@ -49,12 +49,16 @@ class Column:
         cell: What a row puts there.
         words: Whether it wraps, as words do.
         optional: Whether it is left out where no row has anything to say.
+        tone: How a row's cell is meant, in the words of a notice's tones; empty for plainly.
+        link: The anchor that a row's cell leads to; where none is given that of the row's listing.
     """
 
     heading: str
     cell: Callable[[Row], str]
     words: bool = False
     optional: bool = False
+    tone: Callable[[Row], str] | None = None
+    link: Callable[[Row], str] | None = None
 
     def width(self, rows: Sequence[Row]) -> int:
         """Characters that it needs."""
@@ -114,8 +118,13 @@ def verdict(row: Row) -> str:
 
 
 def frame(row: Row) -> str:
-    """A frame size, or the mean of a mix."""
-    return f"mix {row['frame_bytes']}" if row["imix"] else f"{row['frame_bytes']}"
+    """A frame size, or the mean of a mix or of a file's frames."""
+    return f"mix {row['frame_bytes']}" if row["imix"] or pcap(row) else f"{row['frame_bytes']}"
+
+
+def pcap(row: Row) -> str:
+    """The capture file whose frames were sent, `NAME@DIGEST`; empty where there was none."""
+    return next((str(setting["value"]) for setting in row["settings"] or () if setting["name"] == "pcap"), "")
 
 
 def percent(share: float | None, digits: int = 3) -> str:

@@ -36,7 +36,8 @@ _PLAIN = {"topology": "P2P", "mtu": "1500", "guest": "", "direction": "unidirect
 
 _SAID = {"generator": "{} generator", "flows": "flows: {}", "queues": "queues: {}", "mtu": "MTU {}", "guest": "in {}"}
 _SAID |= {"load": "at {}", "frame_bytes": "{} B", "vlan": "VLAN {}", "vary": "flows differ in {}", "imix": "IMIX {}"}
-_HEADINGS = {"frame_bytes": "Frame\nB", "imix": "IMIX", "mtu": "MTU", "vlan": "VLAN"}
+_SAID |= {"pcap": "frames of {}"}
+_HEADINGS = {"frame_bytes": "Frame\nB", "imix": "IMIX", "pcap": "Frames of", "mtu": "MTU", "vlan": "VLAN"}
 
 
 def comparison_parts(

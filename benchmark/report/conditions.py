@@ -65,7 +65,10 @@ def _facts(run: Run, rows: Sequence[Row]) -> Iterator[tuple[str, str]]:
 
 
 def _protocol(profile: Mapping[str, Any]) -> str:
-    tags = [tag for tag in (profile.get("traffic") or {}).get("vlan", ()) if tag is not None]
+    traffic = profile.get("traffic") or {}
+    if traffic.get("pcap"):
+        return "that of the frames of a capture file; frame sizes count the FCS"
+    tags = [tag for tag in traffic.get("vlan", ()) if tag is not None]
     told = f", 802.1Q VLAN {', '.join(map(str, tags))}" if tags else ""
     return f"UDP over IPv4 over Ethernet{told} (RFC 2544 appendix C); frame sizes count the FCS"
 
@@ -78,6 +81,8 @@ def _stream(profile: Mapping[str, Any]) -> str:
     vary = ", ".join("+".join(fields) for fields in traffic.get("vary", ()))
     told = f" that differ in {vary}" if any(number > 1 for number in flows) else ""
     directions = " and ".join(map(str, traffic.get("direction", ())))
+    if files := traffic.get("pcap"):
+        return f"{directions}, constant load, frames of {', '.join(map(str, files))}, over and over"
     return f"{directions}, constant load, flows: {', '.join(map(str, flows))}{told}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from nvbench.metrics import NOTHING
-from nvbench.report.columns import FRAME, IMPOSSIBLE, OWN_METRIC, Column, Row, goal
+from nvbench.report.columns import FRAME, IMPOSSIBLE, OWN_METRIC, Column, Row, goal, pcap
 
 
 def is_stream(row: Row) -> bool:
@@ -62,7 +62,7 @@ _CELLS: Mapping[str, Callable[[Row], str]] = {
     "Guest": lambda row: str(row["guest"] or ""),
     "MTU": lambda row: str(row["mtu"] or ""),
     "Queues": lambda row: str(row["queues"]),
-    "Flows": lambda row: str(row["flows"]),
+    "Flows": lambda row: "" if pcap(row) else str(row["flows"]),
     "Direction": lambda row: str(row["direction"]),
     "Goal": goal,
 }
@@ -94,6 +94,7 @@ def identity_of(rows: Sequence[Row]) -> tuple[list[Column], str]:
     if any(row["direction"] == "bidirectional" for row in rows):
         same.append("rates per direction")
     same += sorted({f"mix {row['frame_bytes']}: IMIX genome {row['imix']}" for row in rows if row["imix"]})
+    same += sorted({f"mix {row['frame_bytes']}: frames of {pcap(row)}" for row in rows if pcap(row)})
     return [*columns, FRAME, Column("Queues", _CELLS["Queues"])], ", ".join(same)
 
 

@@ -40,6 +40,7 @@ _SAID = {
     "vlan": "VLAN {}",
     "load": "at {}",
     "imix": "mix {}",
+    "pcap": "frames of {}",
     "vary": "vary {}",
     "generator": "{} generator",
 }

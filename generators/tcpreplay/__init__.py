@@ -6,7 +6,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
@@ -14,15 +14,14 @@ from typing import Any
 
 from nvbench.abilities import Ability
 from nvbench.endpoint import LinkKind
-from nvbench.errors import GeneratorError
+from nvbench.errors import GeneratorError, UsageError
 from nvbench.generators.base import Kind, Live, OnLive, Seat
-from nvbench.generators.capture import capture, unrolled, unrolled_count
+from nvbench.generators.capture import MOST_BYTES, MOST_FRAMES, capture, read_capture, unrolled, unrolled_count
 from nvbench.generators.talk import Talk
 from nvbench.generators.tcpreplay.account import Account, counted
 from nvbench.hosts.base import Host, Process
 from nvbench.traffic import Direction, Traffic, learning_frames, templates
 from nvbench.trial import AbortRule, Counters, Step, Trial
-from nvbench.units import FCS_BYTES
 
 PROGRAM = "tcpreplay"
 OLDEST = (4, 2)
@@ -31,9 +30,7 @@ OLDEST = (4, 2)
 FLAT_OUT_PPS = 5e6
 """More than a send(2) a frame reaches on any processor: asked for this, it is not paced."""
 
-MOST_FRAMES, MOST_BYTES = 1 << 17, 1 << 26
 ANSWER_S = 5.0
-_ETHERNET_BYTES = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,21 +128,40 @@ class Tcpreplay:
 
     def configure(self, traffic: Traffic) -> None:
         """See `Generator.configure`; the frames are written into a file on the host."""
-        tags = 4 if traffic.vlan is not None else 0
-        needed = traffic.largest_frame_bytes - FCS_BYTES - _ETHERNET_BYTES - tags
+        needed = traffic.largest_packet_bytes
         for device, _ in self._paths[: traffic.directions]:
             mtu = int(self._host.read(f"/sys/class/net/{device}/mtu") or 0)
             if mtu < needed:
                 what = f"frames of {traffic.largest_frame_bytes} bytes do not go through {device}, its MTU is {mtu}"
                 raise GeneratorError(what, place=self._place, remedy=f"ip link set {device} mtu {needed}")
-        for direction, template in enumerate(templates(traffic)):
-            self._upload(self._file(direction), unrolled(template))
-        for port, frame in learning_frames(traffic):
+        for direction, frames in enumerate(self._played(traffic)):
+            self._upload(self._file(direction), frames)
+        for port, frame in () if traffic.pcap else learning_frames(traffic):
             self._upload(self._file(port, "learn"), [frame])
         self._traffic = traffic
 
+    def _played(self, traffic: Traffic) -> Iterator[Iterable[bytes]]:
+        """The frames of each direction; those of a user's file as they are, in their order, the same in both."""
+        if traffic.pcap is None:
+            yield from map(unrolled, templates(traffic))
+            return
+        try:
+            found, frames = read_capture(traffic.pcap.path)
+        except UsageError as error:
+            raise GeneratorError(str(error), place=self._place) from None
+        if found != traffic.pcap:
+            raise GeneratorError(f"{found.path}: has changed since the run was planned", place=self._place)
+        for _ in range(traffic.directions):
+            yield frames
+
     def learn(self) -> None:
-        """See `Generator.learn`; sends the frames three times, as any of them may be lost."""
+        """See `Generator.learn`; sends the frames three times, as any of them may be lost.
+
+        Of a user's file nobody knows who receives its frames, and where: a frame of ours would teach a switch what is
+        not so. Nothing is sent; it floods what it has not learned.
+        """
+        if self._traffic and self._traffic.pcap:
+            return
         program = self._seat.program or PROGRAM
         for port, (device, _) in enumerate(self._paths):
             if device:
@@ -241,6 +257,8 @@ def _missing(host: Host, program: str) -> str:
 
 
 def _cannot_send(traffic: Traffic) -> str:
+    if traffic.pcap:  # bounded where it is read
+        return ""
     template = templates(replace(traffic, direction=Direction.UNIDIRECTIONAL))[0]
     count = unrolled_count(template)
     total = count * traffic.average_frame_bytes
@@ -262,4 +280,5 @@ TCPREPLAY = Kind(
     missing=_missing,
     start=Tcpreplay.start,
     memory_mb=lambda _buffers_mb: 0,
+    plays_files=True,
 )

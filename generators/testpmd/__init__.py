@@ -4,8 +4,15 @@ Its own senders will not do: `txonly` never looks at what comes back, `flowgen` 
 sends the frames of a case. So it forwards: what a capture file holds goes out of a port (net_pcap reads it once, and
 plays it from memory over and over), and what comes in at a port goes nowhere. That takes one polling core or more.
 
-It cannot offer a set load but where NICs limit the rate of a queue, nor a burst of which could be said how fast it
-left. Nor does it keep to a link's speed where the link has none: on virtual devices it offers more than was asked.
+A trial of `BURST_S` or less, which is too short to look at counters often, is a burst of a set number of frames: a
+capture file holds just these, and is played once, from the file, on one core. How long it took is what testpmd itself
+counts of its polls that found frames. Reading a file is two to five times slower than playing from memory, slowest
+where bursts are short and caches cold, and a burst that left slower than asked is told as any load that was not sent.
+A file is not made larger than `MOST_BYTES`: what does not fit is sent as any trial is, for its time. (`start tx_first`
+sends frames of its own, 32 at a time with gaps, and out of all ports.)
+
+It cannot offer a set load but where NICs limit the rate of a queue. Nor does it keep to a link's speed where the link
+has none: on virtual devices it offers more than was asked.
 """
 
 from __future__ import annotations
@@ -14,23 +21,23 @@ import math
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 from nvbench.abilities import Ability
 from nvbench.dpdk import known
 from nvbench.endpoint import LinkKind
 from nvbench.errors import CommandError, GeneratorError
-from nvbench.generators.account import Done, judge
 from nvbench.generators.base import DPDK_LINKS, Kind, OnLive, Seat, runtime_folder, telemetry
 from nvbench.generators.capture import capture, unrolled
-from nvbench.generators.minder import Minder, Type, Watched, Window
+from nvbench.generators.minder import Minder, Type, Window
+from nvbench.generators.testpmd.account import Ends, burst, timed
 from nvbench.generators.testpmd.command import MOST_FRAMES, PROGRAM, TestpmdCommand
 from nvbench.hosts.base import Host
 from nvbench.testpmd import version
 from nvbench.traffic import Traffic, learning_frames, templates
-from nvbench.trial import AbortRule, Counters, Latency, Step, Trial, Validity
-from nvbench.units import line_rate_pps, scaled
+from nvbench.trial import AbortRule, Step, Trial
+from nvbench.units import FCS_BYTES, line_rate_pps
 
 __all__ = ["TESTPMD", "Testpmd", "TestpmdCommand"]
 
@@ -42,23 +49,19 @@ _COMPLAINT = re.compile(
     re.MULTILINE,
 )
 _ATTACHED = re.compile(r"^Port (\d+) is attached", re.MULTILINE)
-FAST = 0.01
-"""Share by which a NIC that limits its rate may send more than was asked."""
 
+BURST_S = 0.1
+MOST_BYTES = 1 << 25
+"""Of the file that holds a burst."""
 
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """The ports of a trial, by their places among those watched.
+RECORD_BYTES = 16
+"""What such a file tells of each of its frames."""
 
-    Attributes:
-        sends: What each direction leaves.
-        receives: What it comes back to.
-        sources: What its frames are read from.
-    """
+SPARE_S = 0.01
+"""A burst is given this beyond the time that it was asked to take; what has not left then is late."""
 
-    sends: tuple[int, ...]
-    receives: tuple[int, ...]
-    sources: tuple[int, ...]
+TRIES = 1_000_000
+"""A NIC whose queue is full is asked so often to take the rest of a burst: some 30 ms."""
 
 
 class Testpmd:
@@ -87,6 +90,7 @@ class Testpmd:
         self._traffic: Traffic | None = None
         self._sources: tuple[int, ...] = ()
         self._limited = False
+        self._endless = False
 
     @classmethod
     def start(cls, seat: Seat) -> Testpmd:
@@ -114,17 +118,17 @@ class Testpmd:
 
     def configure(self, traffic: Traffic) -> None:
         """See `Generator.configure`."""
-        self._play([unrolled(template) for template in templates(traffic)], "infinite_rx=1")
+        self._play([[unrolled(template)] for template in templates(traffic)], "infinite_rx=1")
         self._do(*self._rest())
-        self._traffic = traffic
+        self._traffic, self._endless = traffic, True
 
     def learn(self) -> None:
         """See `Generator.learn`; the frames go out three times, as any of them may be lost."""
         if self._traffic is None:
             raise GeneratorError("configure comes before learn", place=self._place)
-        frames = [[frame] * 3 for _, frame in learning_frames(self._traffic)]
+        frames = [[[frame] * 3] for _, frame in learning_frames(self._traffic)]
         self._play(frames[: len(self._command.layout.numbers)])
-        self._do(*self._send())
+        self._do(*self._send(once=False))
         self.configure(self._traffic)
 
     def trial(
@@ -142,13 +146,18 @@ class Testpmd:
             raise GeneratorError("configure comes before a trial", place=self._place)
         if then is not None or detail:
             raise GeneratorError("testpmd has one load in a trial, and no detail to tell of it", place=self._place)
-        self._limit(load_pps)
+        most_pps = self._limit(load_pps)
+        frames = _burst_frames(self._traffic, load_pps, duration_s)
+        if frames:
+            self._hold(frames)
+        elif not self._endless:
+            self.configure(self._traffic)
         own, directions = self._command.layout.numbers, range(self._traffic.directions)
         window = Window(
-            go=tuple(map(self._typed, self._send())),
+            go=tuple(map(self._typed, self._send(once=bool(frames)))),
             halt=tuple(map(self._typed, self._rest())),
             ports=tuple((self._tool, port) for port in (*own, *self._sources)),
-            duration_s=duration_s,
+            duration_s=duration_s + SPARE_S if frames else duration_s,
             drain_s=self._seat.drain_s,
             max_lost=abort.max_lost_frames,
             ends=len(own),
@@ -162,7 +171,9 @@ class Testpmd:
         watched = self._minder.trial(window, on_live)
         self._check(watched.texts)
         asked = Step(load_pps, duration_s)
-        return _measured(watched, asked, ends, abort, ring_frames=self._seat.layout.descriptors, limited=self._limited)
+        if frames:
+            return burst(watched, asked, ends, abort, told=watched.texts[len(window.go)], most_pps=most_pps)
+        return timed(watched, asked, ends, abort, ring_frames=self._seat.layout.descriptors, limited=self._limited)
 
     def close(self) -> None:
         """See `Generator.close`."""
@@ -172,8 +183,19 @@ class Testpmd:
 
     # -- what is said to it ------------------------------------------------------------------------------------
 
-    def _play(self, streams: Sequence[Iterable[bytes]], *options: str) -> None:
-        """Have it send these out of its ports, one list a port; a port without one sends nothing."""
+    def _hold(self, frames: int) -> None:
+        """Have it ready to send so many frames of the case out of each port that sends, shared out among its queues."""
+        assert self._traffic is not None  # noqa: S101 - asked before
+        queues = self._seat.layout.queues
+        cases = [list(unrolled(template)) for template in templates(self._traffic)]
+        self._endless = False
+        self._play([[islice(cycle(case), queue, frames, queues) for queue in range(queues)] for case in cases])
+
+    def _play(self, streams: Sequence[Sequence[Iterable[bytes]]], *options: str) -> None:
+        """Have it send these out of its ports, for each port a list for all queues, or one for each.
+
+        A port without any sends nothing.
+        """
         self._do("stop")
         for number in self._sources:
             self._do(f"port stop {number}", f"port detach {number}")
@@ -181,9 +203,11 @@ class Testpmd:
         for index in range(len(self._command.layout.numbers)):
             device = f"net_null9{index},no-rx=1"
             if index < len(streams):
-                path = f"{self._seat.folder}/{index}.pcap"
-                self._upload(path, streams[index])
-                device = ",".join((f"net_pcap{index}", *[f"rx_pcap={path}"] * self._seat.layout.queues, *options))
+                paths = [f"{self._seat.folder}/{index}.{place}.pcap" for place in range(len(streams[index]))]
+                for path, frames in zip(paths, streams[index], strict=True):
+                    self._upload(path, frames)
+                files = islice(cycle(paths), self._seat.layout.queues)
+                device = ",".join((f"net_pcap{index}", *(f"rx_pcap={path}" for path in files), *options))
             answer = self._do(f"port attach {device}")
             found = _ATTACHED.search(answer)
             if not found:
@@ -197,37 +221,50 @@ class Testpmd:
             made.flush()
             self._seat.host.upload(Path(made.name), path)
 
-    def _send(self) -> tuple[str, ...]:
-        """What has it send: each port is joined with its source."""
+    def _send(self, *, once: bool) -> tuple[str, ...]:
+        """What has it send: each port is joined with its source. What is sent but once is timed, on one core."""
         pairs = zip(self._sources, self._command.layout.numbers, strict=True)
         joined = ",".join(str(number) for pair in pairs for number in pair)
-        return "stop", f"set portlist {joined}", "set fwd io", "start"
+        cores = len(self._command.layout.cores)
+        lines = ["stop", *([f"set nbcore {1 if once else cores}"] if cores > 1 else []), f"set portlist {joined}"]
+        if once:
+            lines.append("set record-core-cycles on")
+        if once and self._has_nics():
+            return *lines, f"set burst tx delay 0 retry {TRIES}", "set fwd io retry", "start"
+        return *lines, "set fwd io", "start"
 
     def _rest(self) -> tuple[str, ...]:
         """What has it take in and drop what still comes."""
         return "stop", f"set portlist {','.join(map(str, self._command.layout.numbers))}", "set fwd rxonly", "start"
 
-    def _limit(self, load_pps: float) -> None:
+    def _has_nics(self) -> bool:
+        return all("-a" in port.eal for port in self._seat.layout.ports)
+
+    def _limit(self, load_pps: float) -> float:
         """Hold NICs to a load, or let go of them.
+
+        Returns:
+            The most that one sends then, in frames per second; inf where there are none.
 
         Raises:
             GeneratorError: One does not limit the rate of a queue; with its driver's answer.
         """
         assert self._traffic is not None  # noqa: S101 - asked before
-        if not all("-a" in port.eal for port in self._seat.layout.ports):
-            return
+        if not self._has_nics():
+            return math.inf
         ports = self._command.layout.numbers[: self._traffic.directions]
         mbps = [int(self._minder.ask(self._tool, f"/ethdev/link_status,{port}")["speed"]) for port in ports]
         line_pps = line_rate_pps(min(mbps) * 1e6, self._traffic.average_frame_bytes)
         limited = load_pps < line_pps
-        if not limited and not self._limited:
-            return
-        # In what a NIC takes for Mbit/s the frames are counted with their FCS, without preamble and gap.
-        queues = self._seat.layout.queues
-        limit = math.ceil(load_pps * self._traffic.average_frame_bytes * 8 / 1e6 / queues) if limited else 0
-        for port in ports:
-            self._do(*(f"set port {port} queue {queue} rate {limit}" for queue in range(queues)))
+        if limited or self._limited:
+            # In what a NIC takes for Mbit/s the frames are counted with their FCS, without preamble and gap.
+            queues = self._seat.layout.queues
+            mbps_each = load_pps * self._traffic.average_frame_bytes * 8 / 1e6 / queues
+            limit = math.ceil(mbps_each) if limited else 0
+            for port in ports:
+                self._do(*(f"set port {port} queue {queue} rate {limit}" for queue in range(queues)))
         self._limited = limited
+        return min(load_pps, line_pps)
 
     def _typed(self, line: str) -> Type:
         return Type(self._tool, f"{line}\n", PROMPT)
@@ -245,52 +282,11 @@ class Testpmd:
                 raise GeneratorError(f"testpmd: {line}: {found[0].strip()}", place=self._place)
 
 
-def _measured(watched: Watched, asked: Step, ends: Ends, abort: AbortRule, *, ring_frames: int, limited: bool) -> Trial:
-    """The trial that was watched.
-
-    What leaves a source and not its port was refused by the port's device, unless a limit that was set kept it back.
-    """
-    total = watched.total
-    counted = [total[place].opackets for place in ends.sends] if limited else [total[p].ipackets for p in ends.sources]
-    rate_pps = sum(
-        watched.sent_pps(send) if limited else watched.received_pps(source)
-        for send, source in zip(ends.sends, ends.sources, strict=True)
-    )
-    elapsed_s = sum(counted) / rate_pps if rate_pps else asked.duration_s
-    directions = tuple(
-        _counters(offered, total[send].opackets, total[back].ipackets, asked.load_pps * elapsed_s)
-        for offered, send, back in zip(counted, ends.sends, ends.receives, strict=True)
-    )
-    done = Done(
-        elapsed_s=elapsed_s,
-        directions=directions,
-        latency=Latency(),
-        pauses=watched.pauses,
-        aborted=watched.aborted,
-        clock_step_us=watched.clock_step_us,
-        started_at=watched.started_at,
-    )
-    allowed = abort.max_lost_frames or 0
-    validity, reason = judge(done, asked.load_pps, allowed, ring_frames=ring_frames)
-    missed = sum(total[place].imissed for place in ends.receives)
-    offered_pps = sum(counted) / elapsed_s / len(directions)
-    if missed and sum(directions, Counters()).lost > allowed:
-        validity, reason = Validity.PAUSED, f"testpmd did not take in {missed} frames that came back to it"
-    elif limited and offered_pps > (1 + FAST) * asked.load_pps:
-        told = f"sent {scaled(offered_pps, 'pps')} of {scaled(asked.load_pps, 'pps')}"
-        validity, reason = Validity.UNDERSENT, f"{told}: its NIC does not hold the rate that it was told"
-    return done.trial(asked, (validity, reason))
-
-
-def _counters(offered: int, sent: int, received: int, asked: float) -> Counters:
-    """Of one direction; a surplus of what came back is nobody's own frames."""
-    return Counters(
-        sent=sent,
-        late=max(0, round(asked) - offered),
-        refused=max(0, offered - sent),
-        received=min(sent, received),
-        foreign=max(0, received - sent),
-    )
+def _burst_frames(traffic: Traffic, load_pps: float, duration_s: float) -> int:
+    """Frames of a direction that a trial sends where it is a burst; 0 where it is none."""
+    frames = round(load_pps * duration_s)
+    fits = frames * (traffic.average_frame_bytes - FCS_BYTES + RECORD_BYTES) <= MOST_BYTES
+    return frames if duration_s <= BURST_S and fits else 0
 
 
 def _cannot_send(traffic: Traffic) -> str:
@@ -310,7 +306,8 @@ def _missing(host: Host, program: str) -> str:
 
 
 def _abilities(links: Iterable[LinkKind]) -> frozenset[Ability]:
-    return frozenset({Ability.PACED}) if set(links) == {LinkKind.PCI} else frozenset()
+    paced = {Ability.PACED} if set(links) == {LinkKind.PCI} else set()
+    return frozenset({Ability.BURSTS, *paced})
 
 
 TESTPMD = Kind(

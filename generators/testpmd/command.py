@@ -45,6 +45,7 @@ class TestpmdCommand:
         large = "-a" in layout.devices and layout.max_frame_bytes > PLAIN_BYTES  # virtual devices take any size unasked
         return (
             *("nice", "-n", "-20"),  # the rest of the host waits while a trial runs
+            *("taskset", "-c", ",".join(map(str, cores))),  # its other threads, too, keep off the switch's cores
             self.program,
             f"--lcores={','.join(f'{index}@{core}' for index, core in enumerate(cores))}",
             *layout.memory,

@@ -13,11 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.l2 import ARP, Dot1Q, Ether
+from scapy.packet import Raw
 
+import nvbench
 from nvbench.cabling import make_namespace, make_veth
 from nvbench.endpoint import Port
 from nvbench.errors import GeneratorError
 from nvbench.generators.base import Layout, Live, Seat
+from nvbench.generators.capture import capture, read_capture
 from nvbench.generators.tcpreplay import TCPREPLAY, Tcpreplay
 from nvbench.hosts import LocalHost, NamespaceHost
 from nvbench.journal import locked
@@ -94,6 +100,96 @@ def test_both_directions_tags_mixed_sizes_and_addresses(tmp_path) -> None:
     assert agree(trial)
     assert [each.sent for each in trial.directions] == [each.received for each in trial.directions]
     assert learned == 200
+
+
+def strange_frames(folder: Path) -> tuple[Path, list[bytes]]:
+    """A capture file of frames that nvbench would not make, and these."""
+    here, there = "02:aa:00:00:00:01", "02:bb:00:00:00:01"
+    packets = [
+        Ether(src=here, dst="ff:ff:ff:ff:ff:ff") / ARP(psrc="192.0.2.1", pdst="192.0.2.2") / Raw(bytes(18)),
+        Ether(src=here, dst=there) / Dot1Q(vlan=5) / IP() / TCP() / Raw(b"x" * 1460),
+        Ether(src=here, dst=there) / IPv6() / ICMPv6EchoRequest(data=b"y" * 700),
+        Ether(src=here, dst="33:33:00:00:00:01") / IPv6(dst="ff02::1") / ICMPv6EchoRequest(),
+        Ether(src=here, dst=there, type=0x88B5) / Raw(b"z" * 1500),
+        Ether(src=here, dst=there, type=44) / Raw(b"a length where others have a type, and short"),
+    ]
+    frames = [bytes(packet) for packet in packets]
+    path = folder / "strange.pcap"
+    path.write_bytes(capture(frames))
+    return path, frames
+
+
+def test_the_frames_of_a_file_arrive_as_they_are_in_their_order_over_and_over(tmp_path: Path) -> None:
+    path, frames = strange_frames(tmp_path)
+    assert [len(frame) for frame in frames] == [60, 1518, 762, 62, 1514, 58]
+    with bridged(tmp_path) as (seat, _), started(seat, Traffic.captured(read_capture(str(path))[0])) as generator:
+        script = str(tmp_path / "listen.py")
+        Path(script).write_text(LISTENER)
+        listener = seat.host.spawn([sys.executable, "-u", script, "gen1", "30"])
+        try:
+            assert listener.receive(10.0) == "listening"
+            trial = generator.trial(1000.0, 0.2, AbortRule())
+            came = [listener.receive(10.0) for _ in range(30)]
+        finally:
+            listener.close()
+    assert trial.total.sent == trial.total.received == pytest.approx(200, rel=0.1)
+    assert not trial.total.foreign
+    assert came == [frame.hex() for frame in frames] * 5
+
+
+def test_a_run_of_files_and_what_a_switch_learns_from_one_is_not_held_against_the_other(tmp_path: Path) -> None:
+    path, frames = strange_frames(tmp_path)
+    talk = [frames[1], frames[1][6:12] + frames[1][:6] + frames[1][12:]]  # there, and back
+    (tmp_path / "talk.pcap").write_bytes(capture(talk))
+    (tmp_path / "own.yaml").write_text(PROFILE)
+    words = ["run", str(tmp_path / "own.yaml"), "--results", str(tmp_path / "results")]
+    done = subprocess.run(
+        [sys.executable, "-m", "nvbench", *words], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "results").glob("2*")
+    results = nvbench.open_results(folder)
+    rows = {row["case_id"].rpartition("_")[0]: row for row in results.results().to_pylist()}
+    digest = read_capture(str(path))[0].digest
+    row = rows["linux_bridge-1q-pcap_strange"]
+    assert row["case_id"].endswith(f"_{digest}")
+    assert (row["generator"], row["frame_bytes"]) == ("tcpreplay", 667)
+    assert {"name": "pcap", "value": f"strange@{digest}"} in row["settings"]
+    assert row["rate_pps"] > 10_000
+    assert row["loss_ratio"] < 0.1
+    assert rows["linux_bridge-1q-pcap_talk"]["loss_ratio"] > 0.9
+    (told,) = [warning for warning in results.runs[0].record["warnings"] if "keeps them back" in warning]
+    assert ": 2 of 2 frames go to an address that the file also sends from: linux_bridge learned it" in told
+    assert not any(trial["foreign_frames"] for trial in results.trials().to_pylist())
+    assert f"frames of strange@{digest}" in done.stdout
+
+
+PROFILE = """\
+name: own
+link_gbps: 10
+datapath: {kind: linux_bridge}
+traffic: {pcap: [talk.pcap, strange.pcap]}
+tests: {mrr: {duration_s: 0.3, repeats: 2}}
+drain_s: 0.1
+"""
+
+LISTENER = """\
+import socket, sys
+device = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+device.bind((sys.argv[1], 0))
+device.setsockopt(263, 8, 1)  # PACKET_AUXDATA: the kernel keeps tags beside the frame
+print("listening")
+left = int(sys.argv[2])
+while left:
+    data, notes, _, address = device.recvmsg(65536, 64)
+    if address[2] == socket.PACKET_OUTGOING:
+        continue
+    for _, _, note in notes:
+        if int.from_bytes(note[:4], sys.byteorder) & 16:  # TP_STATUS_VLAN_VALID
+            data = data[:12] + b"\\x81\\x00" + int.from_bytes(note[16:18], sys.byteorder).to_bytes(2, "big") + data[12:]
+    print(data.hex())
+    left -= 1
+"""
 
 
 def test_flat_out_it_says_what_it_reached(tmp_path) -> None:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import cycle, islice
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,29 @@ def test_what_leaves_is_what_was_asked_for_and_learning_frames_come_first(tmp_pa
         expected = list(unrolled(template))
         assert came[3:15] == expected
         assert set(came[3:]) == set(expected)
+
+
+def test_a_burst_is_of_so_many_frames_and_takes_the_time_that_it_takes(tmp_path: Path) -> None:
+    with connected(tmp_path) as generator:
+        generator.configure(Traffic(64))
+        for frames in (1, 219, 40_000):
+            trial = generator.trial(frames / 0.1, 0.1, NO_ABORT)
+            assert trial.total.offered == frames
+            assert trial.total.received == trial.total.sent
+            assert 0 < trial.elapsed_s < 0.1
+        hasty = generator.trial(FLAT_OUT_PPS, 40_000 / FLAT_OUT_PPS, NO_ABORT)
+        assert hasty.validity is Validity.UNDERSENT, hasty.reason
+        assert 50_000 < hasty.offered_pps < FLAT_OUT_PPS / 10
+        assert generator.trial(FLAT_OUT_PPS, 0.2, NO_ABORT).total.sent > 20_000  # the whole time again
+
+
+def test_the_frames_of_a_burst_are_those_of_the_case_in_their_order(tmp_path: Path) -> None:
+    traffic = Traffic.mixed("aag", flows=4, direction=Direction.BIDIRECTIONAL)
+    with connected(tmp_path, others=lambda index: f"net_pcap{index},tx_pcap={tmp_path}/{index}.out") as generator:
+        generator.configure(traffic)
+        generator.trial(1e4, 0.01, NO_ABORT)
+    for index, template in enumerate(templates(traffic)):
+        assert frames_of(tmp_path / f"{index}.out") == list(islice(cycle(unrolled(template)), 100))
 
 
 def test_its_end_ends_the_trial_with_a_line_that_says_so(tmp_path: Path) -> None:

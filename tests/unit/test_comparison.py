@@ -249,6 +249,17 @@ def test_a_setting_that_a_whole_side_has_otherwise_is_a_difference_of_the_sides(
     assert found.environments_differ
 
 
+def test_frames_of_another_file_are_another_case_though_each_side_has_but_one(tmp_path: Path) -> None:
+    base, new = (
+        opened(run(tmp_path, [result(1.0), result(1.0, with_setting("on", pcap=file))]))
+        for file in ("web@0a1b2c3d", "web@ffffffff")
+    )
+    found = compare(base, new)
+    assert [dict(change.identity).get("pcap") for change in found.changes] == [None]
+    assert len(found.only_base) == len(found.only_new) == 1
+    assert not found.differences
+
+
 def test_a_setting_that_is_swept_tells_cases_apart(tmp_path: Path) -> None:
     both = [result(1.0, with_setting("on")), result(2.0, with_setting("off"))]
     found = compare(opened(run(tmp_path, both)), opened(run(tmp_path, both[:1])))

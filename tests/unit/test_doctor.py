@@ -19,7 +19,7 @@ Hugepagesize:       2048 kB
 CPUS = '{"cpus": [{"cpu": 0, "node": 0, "online": true}, {"cpu": 1, "node": 0, "online": true}]}'
 
 
-TOOLS = ("iperf3", "iperf", "netperf", "netserver", "sockperf", "python3", "tcpreplay")
+TOOLS = ("iperf3", "iperf", "netperf", "netserver", "sockperf", "python3", "tcpreplay", "ping")
 
 
 class FakeHost:

@@ -396,7 +396,7 @@ def test_a_lock_that_cannot_be_had_is_told(tmp_path):
 def test_an_image_is_brought_to_a_host_once(tmp_path, monkeypatch):
     for name in ("vmlinux", "initramfs", "key"):
         (tmp_path / name).write_bytes(name.encode() + b"\xff")
-    monkeypatch.setattr(images, "_home", lambda flavour: tmp_path)
+    monkeypatch.setattr(images, "_home", lambda flavour, *, testpmd: tmp_path)
     host = FakeHost()
     made = images.image(host, "/c", "cloud")
     draft = f"/c/guests/draft-{tmp_path.name}"

@@ -1,8 +1,10 @@
 """Plans: which cases there are, what they are called, how long they take."""
 
+import hashlib
 import re
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path as FilePath
 
 import pytest
 from click.testing import CliRunner
@@ -17,6 +19,7 @@ from nvbench.datapaths.ovs_options import OvsDpdkParameters
 from nvbench.endpoint import LinkKind
 from nvbench.errors import UsageError
 from nvbench.framing import ring_and_frames, without_switch
+from nvbench.generators.capture import capture
 from nvbench.generators.nvgen import NVGEN
 from nvbench.naming import case_id
 from nvbench.plan import Plan, expectation, make_plan
@@ -90,6 +93,41 @@ def test_a_name_says_what_differs_from_the_defaults(override: str, name: str) ->
 def test_a_name_does_not_depend_on_what_else_is_swept() -> None:
     alone = {name for flows in (1, 1000) for name in names(f"traffic.flows={flows}")}
     assert set(names("traffic.flows=[1, 1000]", "datapath.kind=[ovs_dpdk, direct]")) > alone
+
+
+def pcap(folder: FilePath, name: str, *sizes: int) -> FilePath:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(capture([bytes(size) for size in sizes]))
+    return folder / name
+
+
+NO_LATENCY = "tests.latency=null"
+
+
+def test_frames_of_a_file_are_named_by_it_and_by_what_it_holds(tmp_path: FilePath) -> None:
+    one = pcap(tmp_path / "a", "my web-vlan7-x.pcap", 60)
+    other = pcap(tmp_path / "b", "my web-vlan7-x.pcap", 61)
+    plan = planned(f"traffic.pcap=['{one}', '{other}']", "datapath.queues=1", NO_LATENCY)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest()[:8] for file in (one, other)]
+    assert len(list(plan.setups)) == 2  # what a switch has learned from one would be wrong for the other
+    assert {case.case_id for case in plan.cases} == {f"ovs_dpdk-1q-pcap_my_web_vlan7_x_{digest}" for digest in digests}
+    assert {setting.value for case in plan.cases for setting in case.settings if setting.name == "pcap"} == {
+        f"my web-vlan7-x@{digest}" for digest in digests
+    }
+
+
+def test_the_line_rate_of_a_file_follows_from_its_mean_size(tmp_path: FilePath) -> None:
+    plan = planned(f"traffic.pcap={pcap(tmp_path, 'x.pcap', 60, 60, 1514)}", NO_LATENCY)
+    assert plan.cases[0].line_rate_pps == pytest.approx(10e9 / 8 / ((64 + 64 + 1518) / 3 + 20))
+    assert next(plan.setups).max_frame_bytes == 1518
+
+
+def test_a_file_is_played_by_tcpreplay_alone(tmp_path: FilePath) -> None:
+    file = f"traffic.pcap={pcap(tmp_path, 'x.pcap', 60)}"
+    assert [kind.name for kind in planned(file, NO_LATENCY).generators] == ["tcpreplay"]
+    told = refused("local", file, NO_LATENCY, "generator=nvgen")
+    assert "nvgen cannot play a capture file; tcpreplay can, over links of the kernel" in told
+    assert "latency needs a generator that can measure latency, which tcpreplay cannot" in refused("local", file)
 
 
 @settings(deadline=None, max_examples=20)

@@ -1,5 +1,6 @@
 """The report: RFC 2544's order and formats, every number from the results folder, and what was not as the RFC asks."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from nvbench.report.document import as_markdown, as_text
 from nvbench.report.rfc2544 import rfc2544_report
 from nvbench.report.text import rendered
 from nvbench.store import RunHeader, RunWriter
-from nvbench.tables import LatencySummary, LimitedBy, LossEvent, ResultRow, Subject
+from nvbench.tables import LatencySummary, LimitedBy, LossEvent, ResultRow, Setting, Subject
 from nvbench.units import line_rate_pps
 
 LATENCY = LatencySummary(4.1, 12.34, 20.5, 45.2, 120.7, 1234.5, 116.6, 1.25, 640.0)
@@ -193,6 +194,18 @@ def test_what_was_not_measured_is_said(tmp_path: Path) -> None:
     assert "mix 353: IMIX genome aaaaaaabbbbd" in text
     assert section(text, "26.6 Reset").strip() == "Not measured."
     assert section(text, "Deviations and warnings").strip() == "None."
+
+
+def test_frames_of_a_file_are_told_by_its_name(tmp_path: Path) -> None:
+    profile = {**PROFILE, "traffic": {"pcap": ["/lab/web.pcap"], "direction": ["unidirectional"]}}
+    sent = row("throughput", 353)
+    subject = replace(sent.subject, settings=(Setting("pcap", "web@0a1b2c3d"),))
+    with RunWriter.create(tmp_path, RunHeader("p", "t", profile)) as writer:
+        writer.append_result(replace(sent, subject=subject))
+    text = text_of(writer.path)
+    assert "mix 353: frames of web@0a1b2c3d" in text
+    assert "frames of /lab/web.pcap, over and over" in text
+    assert "flows" not in text
 
 
 @pytest.mark.parametrize("width", [20, 60, 80])

@@ -11,6 +11,7 @@ from nvbench.collectors import Absence, PollerWatch
 from nvbench.errors import DatapathError, LostConnectionError
 from nvbench.framing import OnCase, Wire
 from nvbench.generators.base import Live
+from nvbench.generators.capture import capture
 from nvbench.hosts import LocalHost
 from nvbench.measurer import Measurer, Restart, StandingRig, held_against
 from nvbench.plan import make_plan
@@ -87,6 +88,18 @@ def test_mixed_sizes_are_a_case_with_their_mean(tmp_path):
     assert (row["imix"], row["frame_bytes"], row["case_id"]) == ("aag", 549, "simulated-1q-imix_a2g")
     assert row["line_rate_pps"] == pytest.approx(10e9 / 8 / (mean + 20))
     assert row["rate_bps_l1"] == pytest.approx(row["rate_pps"] * 8 * (mean + 20))
+
+
+def test_the_frames_of_a_file_are_a_case_of_their_own(tmp_path):
+    file = tmp_path / "two-way.pcap"
+    file.write_bytes(capture([bytes(60), bytes(6) + b"\2" * 6 + bytes(1502)]))
+    results = run(tmp_path / "runs", f"traffic.pcap={file}", "datapath.address_table=10")
+    row, mean = results.results().to_pylist()[0], (64 + 1518) / 2
+    digest = row["case_id"].removeprefix("simulated-1q-pcap_two_way_").partition("-")[0]
+    assert {"name": "pcap", "value": f"two-way@{digest}"} in row["settings"]
+    assert (row["frame_bytes"], row["imix"]) == (791, "")
+    assert row["line_rate_pps"] == pytest.approx(10e9 / 8 / (mean + 20))
+    assert results.runs[0].record["profile"]["traffic"] == {"pcap": [str(file)], "direction": ["unidirectional"]}
 
 
 def test_disturbed_trials_are_stored_and_not_believed(tmp_path):

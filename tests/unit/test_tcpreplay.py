@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from nvbench.abilities import Ability
 from nvbench.endpoint import LinkKind, Port
 from nvbench.errors import GeneratorError
 from nvbench.generators.base import Layout, Seat
-from nvbench.generators.capture import capture, unrolled
+from nvbench.generators.capture import capture, read_capture, unrolled
 from nvbench.generators.tcpreplay import TCPREPLAY, Tcpreplay, TcpreplayCommand
 from nvbench.generators.tcpreplay.account import Account, Printed
 from nvbench.hosts import Completed
@@ -36,6 +37,11 @@ def recorded(name: str) -> str:
 
 
 # -- frames --------------------------------------------------------------------------------------------------
+
+
+def captured(path: Path, frames: list[bytes]) -> Traffic:
+    path.write_bytes(capture(frames))
+    return Traffic.captured(read_capture(str(path))[0])
 
 
 def test_flows_and_sizes_follow_each_other_until_both_repeat_and_every_checksum_holds() -> None:
@@ -57,6 +63,11 @@ def test_too_many_different_frames_are_refused() -> None:
     assert TCPREPLAY.cannot_send(Traffic(64, flows=100_000)) == ""
     assert "1000000 of them" in TCPREPLAY.cannot_send(Traffic(64, flows=1_000_000))
     assert "137 MB" in TCPREPLAY.cannot_send(Traffic(1518, flows=90_000, direction=Direction.BIDIRECTIONAL))
+
+
+def test_a_file_that_could_be_read_is_not_too_large(tmp_path: Path) -> None:
+    assert TCPREPLAY.cannot_send(captured(tmp_path / "x.pcap", [bytes(60)])) == ""
+    assert TCPREPLAY.plays_files
 
 
 # -- what is run, and what it prints -------------------------------------------------------------------------
@@ -261,6 +272,25 @@ def test_frames_above_the_mtu_are_refused_before_they_are_tried() -> None:
     generator.configure(Traffic(1522, vlan=5))  # a tag is beside it
     with pytest.raises(GeneratorError, match="its MTU is 1500"):
         generator.configure(Traffic(1522))
+
+
+def test_the_frames_of_a_file_are_played_as_they_are_and_nothing_else_is_sent(tmp_path: Path) -> None:
+    host, frames = FakeHost(FakeProcess()), [bytes(range(60)), bytes(42), bytes(1514)]
+    traffic = captured(tmp_path / "own.pcap", frames)
+    generator = started(host)
+    generator.configure(replace(traffic, direction=Direction.BIDIRECTIONAL))
+    before = len(host.ran)
+    generator.learn()
+    assert len(host.ran) == before
+    assert [path for path in host.files if path.endswith(".pcap")] == ["/f/nv7-play0.pcap", "/f/nv7-play1.pcap"]
+    for path in ("/f/nv7-play0.pcap", "/f/nv7-play1.pcap"):
+        assert [bytes(packet) for packet in rdpcap(io.BytesIO(host.files[path]))] == frames
+    captured(tmp_path / "own.pcap", frames[:2])
+    with pytest.raises(GeneratorError, match="has changed since the run was planned"):
+        generator.configure(traffic)
+    (tmp_path / "own.pcap").unlink()
+    with pytest.raises(GeneratorError, match="there is no such file"):
+        generator.configure(traffic)
 
 
 def test_a_far_end_that_says_nothing_is_killed() -> None:

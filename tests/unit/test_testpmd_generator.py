@@ -63,6 +63,7 @@ class FakeMinder:
     duration_s: float = 1.0
     waited_s: float = 0.0
     refuses: str = ""
+    stops: str = "stop"
     typed: list[str] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     attached: int = 2
@@ -79,7 +80,8 @@ class FakeMinder:
             return re.sub("Port 2", f"Port {self.attached - 1}", text)
         if line.startswith("port detach"):
             self.attached -= 1
-        return (RECORDED / f"{line}.txt").read_text() if line in ("start", "stop") else f"{line}\ntestpmd> "
+        recorded = {"start": "start", "stop": self.stops}
+        return (RECORDED / f"{recorded[line]}.txt").read_text() if line in recorded else f"{line}\ntestpmd> "
 
     def ask(self, tool: int, question: str) -> Any:
         return {"version": "DPDK 22.11.11"} if question == "/info" else {"status": "UP", "speed": 10000}
@@ -98,9 +100,11 @@ class FakeMinder:
         self.typed.append("closed")
 
 
-def generator(minder: FakeMinder, ports: tuple[Port, Port] = VIRTUAL, **layout: Any) -> tuple[Testpmd, FakeHost]:
+def generator(
+    minder: FakeMinder, ports: tuple[Port, Port] = VIRTUAL, cores: tuple[int, ...] = (1,), **layout: Any
+) -> tuple[Testpmd, FakeHost]:
     host = FakeHost()
-    seat = Seat(host, Layout(ports, (1,), memory_mb=224, **layout), 0, "nv-gen", "/run/nv", "/cache")
+    seat = Seat(host, Layout(ports, cores, memory_mb=224, **layout), 0, "nv-gen", "/run/nv", "/cache")
     return Testpmd(minder, 0, TestpmdCommand("dpdk-testpmd", seat.layout, 0, "nv-gen"), seat), host
 
 
@@ -108,7 +112,7 @@ def test_command_with_virtual_devices() -> None:
     layout = Layout(VIRTUAL, (2, 3), queues=2, max_frame_bytes=9018, memory_mb=512)
     command = TestpmdCommand("dpdk-testpmd", layout, 0, "nv-gen")
     assert command.argv == (
-        *("nice", "-n", "-20", "dpdk-testpmd", "--lcores=0@0,1@2,2@3"),
+        *("nice", "-n", "-20", "taskset", "-c", "0,2,3", "dpdk-testpmd", "--lcores=0@0,1@2,2@3"),
         *("--in-memory", "--single-file-segments", "--socket-mem", "512", "--no-pci", "--file-prefix", "nv-gen"),
         *("--vdev", "net_virtio_user0,path=/run/0,server=1", "--vdev", "net_virtio_user1,path=/run/1,server=1"),
         *("--", "-i", "--nb-cores=2", "--rxq=2", "--txq=2", "--rxd=1024", "--txd=512"),
@@ -124,7 +128,7 @@ def test_command_with_nics_knows_that_dpdk_numbers_them_by_address() -> None:
     assert command.layout.numbers == (1, 0)
     assert "--max-pkt-len=9018" in command.argv
     assert "--no-pci" not in command.argv
-    assert command.argv[5:8] == ("--no-huge", "-m", "256")
+    assert command.argv[8:11] == ("--no-huge", "-m", "256")
 
 
 def test_buffers_have_room_for_a_slot_of_af_packet() -> None:
@@ -140,17 +144,17 @@ def test_frames_are_played_out_of_a_port_that_is_joined_with_a_file() -> None:
     sender.configure(Traffic(64, flows=3))
     assert minder.typed == [
         "stop",
-        "port attach net_pcap0,rx_pcap=/run/nv/0.pcap,rx_pcap=/run/nv/0.pcap,infinite_rx=1",
+        "port attach net_pcap0,rx_pcap=/run/nv/0.0.pcap,rx_pcap=/run/nv/0.0.pcap,infinite_rx=1",
         "port start 2",
         "port attach net_null91,no-rx=1",
         "port start 3",
         *("stop", "set portlist 0,1", "set fwd rxonly", "start"),
     ]
-    assert len(host.files["/run/nv/0.pcap"]) == 24 + 3 * (16 + 60)
+    assert len(host.files["/run/nv/0.0.pcap"]) == 24 + 3 * (16 + 60)
     minder.typed.clear()
     sender.configure(BOTH_WAYS)
     assert minder.typed[:5] == ["stop", "port stop 2", "port detach 2", "port stop 3", "port detach 3"]
-    assert "port attach net_pcap1,rx_pcap=/run/nv/1.pcap,rx_pcap=/run/nv/1.pcap,infinite_rx=1" in minder.typed
+    assert "port attach net_pcap1,rx_pcap=/run/nv/1.0.pcap,rx_pcap=/run/nv/1.0.pcap,infinite_rx=1" in minder.typed
 
 
 def test_learning_frames_are_played_once_out_of_both_ports() -> None:
@@ -161,9 +165,9 @@ def test_learning_frames_are_played_once_out_of_both_ports() -> None:
     sender.learn()
     attached = [line for line in minder.typed if "attach" in line]
     assert attached == [
-        "port attach net_pcap0,rx_pcap=/run/nv/0.pcap",
-        "port attach net_pcap1,rx_pcap=/run/nv/1.pcap",
-        "port attach net_pcap0,rx_pcap=/run/nv/0.pcap,infinite_rx=1",
+        "port attach net_pcap0,rx_pcap=/run/nv/0.0.pcap",
+        "port attach net_pcap1,rx_pcap=/run/nv/1.0.pcap",
+        "port attach net_pcap0,rx_pcap=/run/nv/0.0.pcap,infinite_rx=1",
         "port attach net_null91,no-rx=1",
     ]
     sent = minder.typed.index("set fwd io")
@@ -225,6 +229,108 @@ def test_frames_that_it_missed_are_not_the_devices_loss() -> None:
         "testpmd did not take in 10 frames that came back to it",
     )
     assert sender.trial(1e6, 1.0, AbortRule(10)).validity is Validity.UNDERSENT
+
+
+# What was recorded: 219 frames went out and came back, in 291252 cycles of 2500 MHz.
+BURST_S = 291252 / 2500e6
+
+
+def frames_of(capture: bytes) -> int:
+    """How many frames of 64 bytes a capture file holds."""
+    return (len(capture) - 24) // (16 + 60)
+
+
+def burst_of(frames: int, *, missed: int = 0) -> tuple[PortCounters, ...]:
+    """What is counted of a burst that all comes back, of one direction."""
+    return row(0, frames), row(frames - missed, 0, missed), row(frames), row()
+
+
+def test_a_burst_is_a_file_of_so_many_frames_that_is_played_once() -> None:
+    minder = FakeMinder(looks=burst_of(219), stops="stop-burst")
+    sender, host = generator(minder)
+    sender.configure(Traffic(64, flows=3))
+    minder.typed.clear()
+    trial = sender.trial(1e6, 219e-6, NO_ABORT)
+    assert frames_of(host.files["/run/nv/0.0.pcap"]) == 219
+    assert minder.typed == [
+        *("stop", "port stop 2", "port detach 2", "port stop 3", "port detach 3"),
+        *("port attach net_pcap0,rx_pcap=/run/nv/0.0.pcap", "port start 2"),
+        *("port attach net_null91,no-rx=1", "port start 3"),
+        *("stop", "set portlist 2,0,3,1", "set record-core-cycles on", "set fwd io", "start"),
+        *("stop", "set portlist 0,1", "set fwd rxonly", "start"),
+    ]
+    assert trial.directions == (Counters(sent=219, received=219),)
+    assert trial.elapsed_s == pytest.approx(BURST_S)
+    assert trial.offered_pps == pytest.approx(1.88e6, rel=0.001)
+    assert trial.valid
+
+
+def test_a_burst_that_leaves_slower_than_asked_is_told_and_at_what_speed() -> None:
+    sender, _ = generator(FakeMinder(looks=burst_of(219), stops="stop-burst", waited_s=0.02))
+    sender.configure(Traffic(64))
+    trial = sender.trial(2e6, 219 / 2e6, NO_ABORT)
+    assert trial.total.late == round(2e6 * BURST_S) - 219
+    assert (trial.validity, trial.reason) == (Validity.UNDERSENT, "sent 1.88 of 2.00 Mpps")
+
+
+def test_a_burst_that_did_not_leave_whole_is_late() -> None:
+    sender, _ = generator(FakeMinder(looks=burst_of(100), stops="stop-burst"))
+    sender.configure(Traffic(64))
+    trial = sender.trial(1e6, 219e-6, NO_ABORT)
+    assert (trial.total.late, trial.validity) == (119, Validity.UNDERSENT)
+
+
+def test_frames_that_are_sent_in_one_go_are_never_late() -> None:
+    sender, _ = generator(FakeMinder(looks=burst_of(32), stops="stop-burst"))
+    sender.configure(Traffic(64))
+    assert sender.trial(14.88e6, 32 / 14.88e6, NO_ABORT).valid
+
+
+def test_a_burst_whose_frames_were_missed_does_not_count() -> None:
+    sender, _ = generator(FakeMinder(looks=burst_of(219, missed=9), stops="stop-burst"))
+    sender.configure(Traffic(64))
+    assert sender.trial(1e6, 219e-6, NO_ABORT).validity is Validity.PAUSED
+
+
+def test_a_burst_is_shared_out_among_queues_and_sent_by_one_core() -> None:
+    minder = FakeMinder(looks=burst_of(219), stops="stop-burst")
+    sender, host = generator(minder, cores=(1, 2), queues=2)
+    sender.configure(Traffic(64))
+    sender.trial(1e6, 219e-6, NO_ABORT)
+    assert minder.typed[-10:-7] == ["stop", "set nbcore 1", "set portlist 2,0,3,1"]
+    assert [frames_of(host.files[f"/run/nv/0.{queue}.pcap"]) for queue in (0, 1)] == [110, 109]
+    assert "port attach net_pcap0,rx_pcap=/run/nv/0.0.pcap,rx_pcap=/run/nv/0.1.pcap" in minder.typed
+    sender.trial(1e6, 1.0, NO_ABORT)
+    assert minder.typed[-9:-6] == ["stop", "set nbcore 2", "set portlist 2,0,3,1"]
+
+
+def test_what_lasts_longer_or_fits_into_no_file_is_sent_for_its_time() -> None:
+    minder = FakeMinder(looks=burst_of(219), stops="stop-burst")
+    sender, _ = generator(minder)
+    sender.configure(Traffic(64))
+    for load_pps, duration_s, endless in ((2190.0, 0.1, False), (1e6, 0.11, True), (1e7, 0.1, True)):
+        minder.typed.clear()
+        sender.trial(load_pps, duration_s, NO_ABORT)
+        assert minder.windows[-1].duration_s == pytest.approx(duration_s if endless else duration_s + 0.01)
+        assert any("rx_pcap" in line for line in minder.typed) == (duration_s != 0.1 or not endless)
+        assert ("set record-core-cycles on" not in minder.typed) == endless
+
+
+def test_a_burst_out_of_a_nic_lasts_as_long_as_the_wire_needs() -> None:
+    minder = FakeMinder(looks=burst_of(2190), stops="stop-burst")
+    sender, _ = generator(minder, NICS)
+    sender.configure(Traffic(64))
+    trial = sender.trial(14.88e6, 2190 / 14.88e6, NO_ABORT)
+    assert "set fwd io retry" in minder.typed
+    assert trial.elapsed_s == pytest.approx(2190 / 14.88e6, rel=0.001)
+    assert trial.valid
+
+
+def test_without_cycles_it_cannot_be_said_how_long_a_burst_took() -> None:
+    sender, _ = generator(FakeMinder(looks=burst_of(219)))
+    sender.configure(Traffic(64))
+    with pytest.raises(GeneratorError, match="does not tell how long it was busy"):
+        sender.trial(1e6, 219e-6, NO_ABORT)
 
 
 def test_nics_are_held_to_a_load_and_let_go_of() -> None:
@@ -293,9 +399,9 @@ def test_it_takes_its_sockets_and_folders_with_it() -> None:
 
 
 def test_the_kind() -> None:
-    assert TESTPMD.abilities([LinkKind.VHOST_USER, LinkKind.VHOST_USER]) == frozenset()
-    assert TESTPMD.abilities([LinkKind.PCI, LinkKind.PCI]) == {Ability.PACED}
-    assert TESTPMD.abilities([LinkKind.PCI, LinkKind.VETH]) == frozenset()
+    assert TESTPMD.abilities([LinkKind.VHOST_USER, LinkKind.VHOST_USER]) == {Ability.BURSTS}
+    assert TESTPMD.abilities([LinkKind.PCI, LinkKind.PCI]) == {Ability.BURSTS, Ability.PACED}
+    assert TESTPMD.abilities([LinkKind.PCI, LinkKind.VETH]) == {Ability.BURSTS}
     assert TESTPMD.cannot_send(Traffic.mixed("aag", flows=10, vlan=7, vary=(FlowField.MAC_DST,))) == ""
     assert TESTPMD.cannot_send(Traffic(64, flows=10_000)) == (
         "holds 8192 frames, and these are 10000 before they repeat"

@@ -113,6 +113,37 @@ def test_machines_that_are_there_already_are_joined_where_they_stand():
         read_testbed("t.yaml", MACHINES.replace("host: vm2,", "host: vm3,").encode())
 
 
+REFLECTING = """\
+name: t
+generator: {ports: [{virtual: true}, {virtual: true}]}
+switch: {ports: [{virtual: true}, {virtual: true}]}
+guests: {forwarder: testpmd, memory_mb: 384}
+"""
+
+
+def test_a_machine_whose_testpmd_forwards_stands_where_frames_pass():
+    bed = read_testbed("t.yaml", REFLECTING.encode())
+    assert wired("ovs_dpdk", "PVP", "qemu", testbed=bed) == ((VHOST, VHOST), (VHOST, VHOST))
+    assert wired("linux_bridge", "PVVP", "qemu", testbed=bed)[1] == (TAP, TAP)
+    assert wired("ovs_dpdk", "PVP", "testpmd", testbed=bed) == ((VHOST, VHOST), (VHOST, VHOST))
+    assert wired("ovs_dpdk", testbed=bed) == ((VHOST, VHOST),)
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"topology": "PVP", "guest": "namespace"}, "forwarder: testpmd is for guests of kind qemu, not namespace"),
+        ({"topology": "VM-to-VM", "guest": "qemu", "streams": True}, "is no end of a stream, as VM-to-VM asks"),
+        (
+            {"topology": "PVP", "guest": "qemu", "queues": 8, "mtu": 9000},
+            "8 queue(s) and an MTU of 9000 needs 422 MiB of memory, guests.memory_mb is 384",
+        ),
+    ],
+)
+def test_where_none_can_forward_by_testpmd_the_reason_is_told(asked, why):
+    assert why in refusal("ovs_dpdk", testbed=read_testbed("t.yaml", REFLECTING.encode()), **asked)
+
+
 PHYSICAL = """\
 name: t
 hosts: {a: {address: local}, b: {address: root@b}}
