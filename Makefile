@@ -16,7 +16,7 @@ bench: $(VENV)/installed
 
 test: lint
 	$(BIN)/python -m pytest tests/unit -n auto --dist loadfile
-	$(BIN)/python -m pytest tests/lab
+	$(BIN)/python -m pytest tests/lab --durations=20
 
 lint: $(VENV)/tools
 	$(BIN)/ruff check .

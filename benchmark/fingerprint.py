@@ -30,6 +30,7 @@ def fingerprint(host: Host) -> Fingerprint:
         "kernel_command_line": (host.read("/proc/cmdline") or "").strip(),
         "os": _os_name(host.read("/etc/os-release") or ""),
         "architecture": host.run(["uname", "-m"]).stdout.strip(),
+        "sockets": _sockets(_told(host, ["lscpu"])),
         "cpu": _cpu(host.read("/proc/cpuinfo") or ""),
         "numa_nodes": len(set(cores(host).values())),
         "online_cores": len(cores(host)),
@@ -113,6 +114,11 @@ def _told(host: Host, argv: list[str]) -> str:
 def _os_name(text: str) -> str:
     found = re.search(r'^PRETTY_NAME="?([^"\n]*)', text, re.MULTILINE)
     return found[1] if found else ""
+
+
+def _sockets(text: str) -> int | None:
+    found = re.search(r"^Socket\(s\):\s*(\d+)", text, re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def _cpu(text: str) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -25,6 +26,9 @@ from nvbench.testbed import Testbed
 from nvbench.traffic import Traffic
 from nvbench.units import line_rate_pps
 from nvbench.wiring import generator_links, link_kinds
+
+if TYPE_CHECKING:
+    from nvbench.store import RunHeader
 
 MAX_CASES = 10_000
 SETUP_S = 5.0
@@ -190,6 +194,25 @@ def make_plan(profile: Profile, testbed: Testbed) -> Plan:
     if not possible:
         refuse(_told_once(profile, impossible))
     return Plan(profile, testbed, link_bps, _shuffled(possible, profile.seed), impossible, generators)
+
+
+def header(plan: Plan, overrides: Sequence[str], label: str = "", expected_s: float | None = None) -> RunHeader:
+    """What is known of a run before it starts."""
+    from nvbench.store import RunHeader  # noqa: PLC0415 - heavy
+
+    return RunHeader(
+        profile_name=plan.profile.name,
+        testbed_name=plan.testbed.name,
+        profile=plan.profile.resolved(),
+        testbed=plan.testbed.resolved(),
+        seed=plan.profile.seed,
+        quick=plan.profile.quick,
+        simulated=plan.simulated,
+        overrides=dict(override.split("=", 1) for override in overrides),
+        label=label,
+        planned_cases=len(plan.cases),
+        expected_s=plan.expected_s if expected_s is None else expected_s,
+    )
 
 
 def _told_once(profile: Profile, impossible: Sequence[Impossible]) -> list[str]:

@@ -15,6 +15,7 @@ from nvbench.errors import NvbenchError, RunBrokeError
 
 COMMANDS = {
     "run": "Run a profile on a testbed.",
+    "check": "Check whether a bench does what is right, with evidence.",
     "plan": "Show what a run would do; touches nothing.",
     "list": "List runs.",
     "show": "Show a run's results.",

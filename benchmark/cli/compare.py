@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nvbench.cli.campaign_comparison import campaigns_meant, compare_campaigns
 from nvbench.cli.output import write
 
 if TYPE_CHECKING:
@@ -44,10 +45,12 @@ def command(base: str, new: str, results: Path, **asked: Any) -> int:
     """Compare the runs NEW with the runs BASE.
 
     Both are a run's name or the start of one, a folder, a label, `latest`, `latest~1`, a glob over names and labels,
-    or several of these with commas between.
+    or several of these with commas between. Or both are campaigns of `nvbench check`: names, folders, `latest-check`.
     """
     from nvbench.comparison import Correction, Criteria, compare  # noqa: PLC0415 - heavy
 
+    if campaigns := campaigns_meant(results, base, new):
+        return compare_campaigns(*campaigns, asked)
     criteria = Criteria(
         alpha=asked["alpha"],
         min_change=asked["min_change"],

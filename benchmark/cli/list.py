@@ -1,8 +1,9 @@
-"""`nvbench list`: the runs there are."""
+"""`nvbench list`: the runs there are, and below them the campaigns of checks."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from itertools import zip_longest
 from operator import itemgetter
@@ -29,28 +30,72 @@ OF_FOLDER = ("run", "state")
 @click.option("--label", "labelled", is_flag=True, help="Only runs that have a label.")
 @click.option("--results", type=click.Path(path_type=Path), envvar="NVBENCH_RESULTS", default=Path("results"))
 def command(filters: tuple[str, ...], limit: int | None, labelled: bool, results: Path) -> None:
-    """List the runs, the oldest first.
+    """List the runs, the oldest first, and below them the campaigns of checks where nothing but --limit is asked.
 
     A filter's KEY is run, profile, testbed, state, label, version, or any other of run.json with dots between
     (fingerprint.hosts.local.kernel); its VALUE may have wildcards, and commas between several: testbed:lab-*,local
     """
-    from nvbench.report.text import Column, fitted, text_width  # noqa: PLC0415
     from nvbench.runs import find_runs  # noqa: PLC0415 - heavy
 
     runs = find_runs(results)
+    campaigns = [] if filters or labelled else _campaigns(results, limit)
     kept = [run for run in _filtered(runs, filters) if run.record.get("label") or not labelled]
     if not kept:
         click.echo(f"none of the {len(runs)} runs in {results} is like that" if runs else f"no runs in {results}")
-        return
+    else:
+        _list_runs(kept, limit)
+    if campaigns:
+        click.echo()
+        _list_campaigns(campaigns)
+
+
+def _list_runs(kept: Sequence[Run], limit: int | None) -> None:
+    from nvbench.report.text import Column  # noqa: PLC0415 - heavy
+
     rows = [_row(run) for run in kept[-limit if limit else 0 :]]
     run_name = Column("Run", itemgetter("Run"), words=True)
     profile, *state = (Column(name, itemgetter(name), words=True) for name in ("Profile", "Testbed", "State", ""))
     if any(row["Label"] for row in rows):
         state.append(Column("Label", itemgetter("Label"), words=True))
     cases, started, took = (Column(name, itemgetter(name)) for name in ("Cases", "Started (UTC)", "Duration"))
-    whole = [run_name, profile, *state, cases, started, took]
-    narrow = [[*state, cases, took]]
-    for columns in fitted(whole, [run_name], narrow, rows, text_width()):
+    _print([run_name, profile, *state, cases, started, took], [[*state, cases, took]], rows)
+
+
+def _campaigns(results: Path, limit: int | None) -> list[dict[str, Any]]:
+    """What a line says of each campaign."""
+    from nvbench.campaign import Campaign, Outcome, find_campaigns  # noqa: PLC0415
+    from nvbench.errors import StoreError  # noqa: PLC0415
+    from nvbench.units import duration  # noqa: PLC0415
+
+    rows = []
+    for path in find_campaigns(results)[-limit if limit else 0 :]:
+        row: dict[str, Any] = {"Campaign": path.name, "State": "unreadable"}
+        with suppress(StoreError):
+            campaign = Campaign.read(path)
+            row |= {"Testbed": campaign.testbed, "State": campaign.state, "Surprises": str(len(campaign.surprises))}
+            row |= {str(outcome): str(campaign.count(outcome)) for outcome in Outcome}
+            row |= {"Duration": duration(campaign.duration_s)}
+        rows.append(row)
+    return rows
+
+
+def _list_campaigns(rows: Sequence[Mapping[str, Any]]) -> None:
+    from nvbench.campaign import Outcome  # noqa: PLC0415
+    from nvbench.report.text import Column  # noqa: PLC0415
+
+    def column(name: str, *, words: bool = False) -> Column:
+        return Column(name, lambda row: row.get(name, "-"), words=words)
+
+    named, testbed, state = (column(name, words=True) for name in ("Campaign", "Testbed", "State"))
+    counts = [column(name) for name in (*map(str, Outcome), "Surprises")]
+    took = column("Duration")
+    _print([named, testbed, state, *counts, took], [[state, *counts, took]], rows)
+
+
+def _print(whole: list[Column], narrow: list[list[Column]], rows: Sequence[Mapping[str, Any]]) -> None:
+    from nvbench.report.text import fitted, text_width  # noqa: PLC0415 - heavy
+
+    for columns in fitted(whole, whole[:1], narrow, rows, text_width()):
         click.echo("\n".join(_lines(columns, rows, text_width())))
 
 

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nvbench.cli.campaigns import campaign_meant, tell
 from nvbench.cli.output import write
 from nvbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from nvbench.campaign import Campaign
     from nvbench.reading import Results
 
 FORMS = {
@@ -24,6 +26,7 @@ FORMS = {
 }
 """Suffix of a file -> the form that it is written in."""
 
+FORM_NAMES = tuple(dict.fromkeys(FORMS.values()))
 PICTURES = (".png", ".svg")
 """Suffixes of pictures."""
 
@@ -33,7 +36,7 @@ PICTURES = (".png", ".svg")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(list(dict.fromkeys(FORMS.values()))),
+    type=click.Choice(FORM_NAMES),
     help="Default: by the suffix of --output (.html .md .xml .json .txt .png .svg), otherwise text.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="File to write; default: standard output.")
@@ -42,14 +45,18 @@ PICTURES = (".png", ".svg")
 def command(runs: tuple[str, ...], form: str | None, output: Path | None, plot: Path | None, results: Path) -> None:
     """Report on each RUN: a name, the start of one, a folder, a label, a glob, or `latest`, which is the default.
 
-    Of several runs the first is compared with the others.
+    Of several runs the first is compared with the others. A campaign of `nvbench check` is reported on by itself: its
+    name, the start of one, its folder, or `latest-check`.
     """
     from nvbench.reading import Results  # noqa: PLC0415 - heavy
     from nvbench.runs import LATEST, Run, resolve_runs  # noqa: PLC0415
 
     if not form and output and output.suffix.lower() in PICTURES:
         output, plot = None, output
-    form = form or _form_of(output)
+    form = form or form_of(output)
+    if campaign := _campaign(runs, results, plot):
+        tell(campaign, form, output)
+        return
     paths = dict.fromkeys(path for name in runs or (LATEST,) for path in resolve_runs(results, name))
     opened = Results(tuple(map(Run.open, paths)))
     if plot:
@@ -66,7 +73,32 @@ def command(runs: tuple[str, ...], form: str | None, output: Path | None, plot: 
         write(_made(opened, form), output)
 
 
-def _form_of(output: Path | None) -> str:
+def _campaign(names: tuple[str, ...], results: Path, plot: Path | None) -> Campaign | None:
+    """The campaign that is asked for, if one is.
+
+    Raises:
+        UsageError: Something else is asked for at the same time.
+    """
+    from nvbench.campaign import Campaign  # noqa: PLC0415
+
+    found = next(((name, path) for name in names if (path := campaign_meant(results, name))), None)
+    if found is None:
+        return None
+    name, path = found
+    if len(names) > 1:
+        remedy = "`nvbench compare` puts two campaigns side by side"
+        raise UsageError("a campaign of checks is reported on by itself", place=name, remedy=remedy)
+    if plot:
+        raise UsageError("a campaign of checks has nothing to draw", place=name, remedy="write it to a .html file")
+    return Campaign.read(path)
+
+
+def form_of(output: Path | None) -> str:
+    """The form that a file's suffix asks for; text where there is no file.
+
+    Raises:
+        UsageError: No form goes with it.
+    """
     suffix = output.suffix.lower() if output else ""
     if suffix in FORMS:
         return FORMS[suffix]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nvbench.cli.measuring import header, measured, stop_by_signals
+from nvbench.cli.measuring import measured, stop_by_signals
 from nvbench.cli.plan import BLOCKS_HELP, VERSUS_HELP, Request, planned, planned_versus
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def _run_both(versus: Versus, results: Path, overrides: tuple[str, ...], known: 
     """Measure two plans in turn, a run each, and print how they compare."""
     from nvbench.bench import bench  # noqa: PLC0415 - heavy
     from nvbench.cli.progress import Progress  # noqa: PLC0415
+    from nvbench.plan import header  # noqa: PLC0415
     from nvbench.session import Session, arranged, run_in_turn  # noqa: PLC0415
     from nvbench.store import RunWriter  # noqa: PLC0415
     from nvbench.versus import Side  # noqa: PLC0415

@@ -40,6 +40,7 @@ VOLATILE = (
     "testbed.name",
     "testbed.description",
     "clocks.*",
+    "hosts.*.sockets",
     "generator_chosen",
 )
 """What differs from run to run of one bench, or is compared case by case: it is part of what a case measures."""
@@ -65,16 +66,17 @@ def differences(
     tests = {match.base.test for match in matched.both}
     other_kinds = {value for case in (*matched.only_base, *matched.only_new) for value in _kind(case)} - _kinds(matched)
     sides = [_of_runs(results.runs, tests, other_kinds) for results in (base, new)]
-    found = list(_unlike(matched.unlike)) + list(_compared(*sides))
-    found += _compared(*(_flags(results, matched.both, side) for side, results in enumerate((base, new))))
-    found += _compared(*(_queues(results, matched.both, side) for side, results in enumerate((base, new))))
+    found = list(_unlike(matched.unlike)) + list(compared(*sides))
+    found += compared(*(_flags(results, matched.both, side) for side, results in enumerate((base, new))))
+    found += compared(*(_queues(results, matched.both, side) for side, results in enumerate((base, new))))
     globs = _expected(matched, expect, change)
     return tuple(
         Difference(name, one, other, any(fnmatchcase(name, glob) for glob in globs)) for name, one, other in found
     )
 
 
-def _compared(base: Facts, new: Facts) -> Iterator[tuple[str, str, str]]:
+def compared(base: Facts, new: Facts) -> Iterator[tuple[str, str, str]]:
+    """Each fact that differs: its name, and its values on both sides."""
     for name in dict.fromkeys([*base, *new]):
         if base.get(name) != new.get(name) and not any(fnmatchcase(name, glob) for glob in VOLATILE):
             one, other = ("; ".join(sorted(side.get(name) or {ABSENT})) for side in (base, new))
@@ -135,20 +137,20 @@ def _of_runs(runs: Iterable[Run], tests: Iterable[str], left_out: Collection[str
             "profile": {**profile, "quick": run.quick, "tests": {test: asked.get(test) for test in sorted(tests)}},
             "testbed": run.record.get("testbed") or {},
         }
-        for name, value in _flat(facts):
+        for name, value in flat(facts):
             found[name].add(value)
     return found
 
 
-def _flat(value: Any, above: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: Any, above: str = "") -> Iterator[tuple[str, str]]:
     """Facts with dotted names: what has a name of its own goes by it, not by its place in a list."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _flat(inner, f"{above}.{name}" if above else str(name))
+            yield from flat(inner, f"{above}.{name}" if above else str(name))
     elif isinstance(value, list) and any(isinstance(each, Mapping | list) for each in value):
         for place, inner in enumerate(value):
             named = isinstance(inner, Mapping) and inner.get("name")
-            yield from _flat(inner, f"{above}.{named or place}")
+            yield from flat(inner, f"{above}.{named or place}")
     elif value not in (None, "", []):
         yield above, ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 

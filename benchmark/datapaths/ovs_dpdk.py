@@ -7,7 +7,7 @@ of its own unless its ports are the host's own devices.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import starmap
 from typing import ClassVar
@@ -272,12 +272,24 @@ class OvsDpdk:
 
     def restart(self, down_s: float) -> None:
         """See `Datapath.restart`. Ports and options are in the database, which lives on; flows are not."""
+        self._brought_back(lambda: self._ovs.restart(down_s))
+
+    def revive(self) -> None:
+        """Start the switch again after a crash, as `restart` does.
+
+        Raises:
+            DatapathError: It does not come up again.
+        """
+        self._brought_back(self._ovs.start_again)
+
+    def _brought_back(self, start: Callable[[], None]) -> None:
         with self._ovs.telling():
             self._vrings = None
-            self._ovs.restart(down_s)
+            start()
             self._bridges.add_flows()
             with contextlib.suppress(DatapathError):  # whether it forwards again is what the caller measures
-                self._ovs.wait_out(self._faults, PATIENCE_S)
+                # Not what the database tells: of a port whose far end was there first it tells no MTU.
+                self._ovs.wait_out(lambda: self._queue_faults(late=False), PATIENCE_S)
             self._prefer_pmds()
 
     def down(self) -> None:

@@ -130,6 +130,17 @@ class OvsInstance:
         host.run(["kill", "-KILL", str(pid)])
         self._wait_for_end(pid)
         time.sleep(max(0.0, began + down_s - time.monotonic()))
+        self.start_again()
+
+    def start_again(self) -> None:
+        """Start the switch from its database, once the one before has ended; its flows are gone then.
+
+        Raises:
+            CommandError: It does not start.
+            DatapathError: The one before does not end.
+        """
+        if self._pid is not None:
+            self._wait_for_end(self._pid)
         self._start_switch()  # under the same pidfile: the undo that is written down stops whichever runs
 
     def _wait_for_end(self, pid: int, patience_s: float = 10.0) -> None:

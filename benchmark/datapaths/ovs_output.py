@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,3 +239,65 @@ def parse_qos(text: str) -> dict[str, str]:
     """`ovs-appctl qos/show`: the settings of a port's QoS; empty where the switch has none in force."""
     lines = text.splitlines()
     return {found[1]: found[2] for line in lines if (found := _SETTING.match(line)) and found[1] != "QoS"}
+
+
+def parse_rows(text: str) -> list[dict[str, Any]]:
+    """`ovs-vsctl --format=json list TABLE`: rows by column. A map is a dict, a set a list."""
+    table = json.loads(text)
+    return [{key: _cell(cell) for key, cell in zip(table["headings"], row, strict=True)} for row in table["data"]]
+
+
+def _cell(cell: Any) -> Any:
+    if not isinstance(cell, list):
+        return cell
+    kind, value = cell
+    return dict(value) if kind == "map" else [_cell(each) for each in value] if kind == "set" else value
+
+
+@dataclass(frozen=True, slots=True)
+class DatapathPort:
+    """A port as the switch itself has it.
+
+    Attributes:
+        bridge: Its bridge.
+        name: Its name.
+        number: Its number in the datapath; empty where the datapath lacks it.
+        type: Its type.
+        settings: What it is set up with.
+    """
+
+    bridge: str
+    name: str
+    number: str
+    type: str
+    settings: Mapping[str, str]
+
+
+_BRIDGE = re.compile(r"^  (\S+):$")
+_BRIDGE_PORT = re.compile(r"^\s{4}(\S+) \S+/(\S+): \((\w+)(?:: (.*))?\)$")
+
+
+def parse_datapath_ports(text: str) -> list[DatapathPort]:
+    """`ovs-appctl dpif/show`."""
+    ports, bridge = [], ""
+    for line in text.splitlines():
+        if found := _BRIDGE.match(line):
+            bridge = found[1]
+        elif found := _BRIDGE_PORT.match(line):
+            number = found[2] if found[2].isdigit() else ""
+            settings = dict(re.findall(r"(\w+)=(\w+)", found[4] or ""))
+            ports.append(DatapathPort(bridge, found[1], number, found[3], settings))
+    return ports
+
+
+def parse_pmds(text: str) -> dict[int, int]:
+    """`ovs-appctl dpif-netdev/pmd-rxq-show`: core of each PMD -> its NUMA node."""
+    return {int(found[2]): int(found[1]) for line in text.splitlines() if (found := _PMD.match(line))}
+
+
+_HEAP = re.compile(r"Heap name:socket_(\d+)\n\s*Heap_size:(\d+)")
+
+
+def parse_heaps(text: str) -> dict[int, int]:
+    """`ovs-appctl dpdk/get-malloc-stats`: NUMA node -> bytes of hugepage memory that the switch has there."""
+    return {int(node): int(size) for node, size in _HEAP.findall(text) if int(size)}

@@ -60,7 +60,7 @@ def comparison_parts(
     parts: list[Part] = [Heading(f"{_runs(comparison.new)} against {_runs(comparison.base)}", 1)]
     sides = [(told, names) for told, names in (("base", comparison.base), ("new", comparison.new)) if len(names) > 1]
     parts += [Points(tuple(f"{told}: {_some(names)}" for told, names in sides))] if sides else []
-    parts += _surroundings(comparison)
+    parts += surroundings(comparison.differences)
     grouped = bool(rows or columns)
     for changes in map(_readable, _tables(comparison.changes)):
         parts += _regrouped(changes, rows, columns) if grouped else _changes(changes)
@@ -88,9 +88,10 @@ def _some(texts: Sequence[str]) -> str:
 # -- above the numbers ---------------------------------------------------------------------------------------------
 
 
-def _surroundings(comparison: Comparison) -> Iterator[Part]:
-    expected = [each for each in comparison.differences if each.expected]
-    others = [each for each in comparison.differences if not each.expected]
+def surroundings(differences: Sequence[Difference]) -> Iterator[Part]:
+    """What differs beside the results: what is compared on purpose, then all else."""
+    expected = [each for each in differences if each.expected]
+    others = [each for each in differences if not each.expected]
     if expected:
         yield Heading("Compared")
         yield _differences(expected)

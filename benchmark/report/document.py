@@ -109,6 +109,13 @@ class Code:
 
 
 @dataclass(frozen=True, slots=True)
+class Files:
+    """Files beside the report: the name of each, and where it is seen from the report; empty where it is not."""
+
+    files: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Details:
     """What most readers pass over: folded away on a page, under a line that says what it is."""
 
@@ -117,7 +124,7 @@ class Details:
     anchor: str = ""
 
 
-Part = Heading | Paragraph | Points | Listing | Notice | Cards | Picture | Code | Details
+Part = Heading | Paragraph | Points | Listing | Notice | Cards | Picture | Code | Files | Details
 
 
 def as_text(parts: Sequence[Part], width: int = PIPED_WIDTH) -> Group:
@@ -133,7 +140,7 @@ def _text(part: Part, width: int) -> Iterator[RenderableType]:
             yield from (Text(summary), Text())
             yield from (line for each in within for line in _text(each, width))
             return
-        case Points() | Cards():
+        case Points() | Cards() | Files():
             yield from (_hanging(line, width) for line in _lines(part))
         case Listing(made, rows):
             for number, columns in enumerate(fitted(made.whole, made.identity, made.pieces, rows, width)):
@@ -155,9 +162,12 @@ def _words(part: Heading | Paragraph | Notice | Code) -> Iterator[Text]:
             yield Text(text)
 
 
-def _lines(part: Points | Cards) -> Iterator[str]:
+def _lines(part: Points | Cards | Files) -> Iterator[str]:
     if isinstance(part, Points):
         yield from part.lines
+        return
+    if isinstance(part, Files):
+        yield from (name for name, _ in part.files)
         return
     for card in part.cards:
         yield f"{card.label}: {card.value}" + (f" ({card.note})" if card.note else "")
@@ -181,7 +191,7 @@ def _markdown(part: Part) -> Iterator[str]:
             yield _safe(text)
         case Notice(text):
             yield f"> {_safe(text)}"
-        case Points() | Cards():
+        case Points() | Cards() | Files():
             yield from (f"{BULLET}{_safe(line)}" for line in _lines(part))
         case Code(text):
             fence = "`" * max(3, 1 + max(map(len, "".join(c if c == "`" else " " for c in text).split()), default=0))

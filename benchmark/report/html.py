@@ -48,17 +48,24 @@ class Cell:
     """A cell of a table: what it says, how, and where its number comes from."""
 
     text: str
-    words: bool
+    classes: str
     head: bool
     link: str
 
 
-def as_html(parts: Sequence[Part], title: str) -> str:
+FROM_TRIALS = (
+    "from the results folder alone. Every number in a table and every mark in a chart leads to the trials that it "
+    "comes from."
+)
+
+
+def as_html(parts: Sequence[Part], title: str, source: str = FROM_TRIALS) -> str:
     """The report as a whole page.
 
     Args:
         parts: What it says; its heading of level 1 is the page's.
         title: The page's name in a browser.
+        source: What it was made from, as its last line ends.
     """
     import jinja2  # noqa: PLC0415 - slow to import
 
@@ -79,6 +86,7 @@ def as_html(parts: Sequence[Part], title: str) -> str:
         policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; img-src data:; "
         "base-uri 'none'; form-action 'none'",
         version=__version__,
+        source=source,
     )
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", page)
 
@@ -136,10 +144,16 @@ def _rows(listing: Listing, columns: Sequence[Column]) -> Iterator[list[Cell]]:
     for row in listing.rows:
         link = _link(listing, row)
         yield [
-            Cell(text, column.words, head=place == 0, link="" if place < identity or column.words else link(text))
+            Cell(text, _classes(column, row), head=place == 0, link=column.link(row) if column.link else found)
             for place, column in enumerate(columns)
             for text in (column.cell(row),)
+            for found in ("" if place < identity or column.words else link(text),)
         ]
+
+
+def _classes(column: Column, row: Row) -> str:
+    tone = column.tone(row) if column.tone else ""
+    return " ".join(name for name in ("w" if column.words else "", tone) if name)
 
 
 def _link(listing: Listing, row: Row) -> Callable[[str], str]:

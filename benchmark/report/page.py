@@ -248,11 +248,15 @@ def _diagnosis(measured: Measured) -> list[Part]:
 
 
 def _fingerprint(measured: Measured) -> list[Part]:
-    facts = [{"name": name, "value": value} for name, value in flattened(measured.run.fingerprint)]
-    if not facts:
-        return [Notice("This run stored no fingerprint of its bench.", Tone.WARN)]
+    found = fingerprint_parts(measured.run.fingerprint)
+    return found or [Notice("This run stored no fingerprint of its bench.", Tone.WARN)]
+
+
+def fingerprint_parts(fingerprint: Mapping[str, Any]) -> list[Part]:
+    """What a bench was, fact by fact, folded away; nothing where nothing is known."""
+    facts = [{"name": name, "value": value} for name, value in flattened(fingerprint)]
     listing = Listing(_FACTS, facts, "What the bench was, as it was found")
-    return [Details(f"Fingerprint: {len(facts)} facts", (listing,))]
+    return [Details(f"Fingerprint: {len(facts)} facts", (listing,))] if facts else []
 
 
 def flattened(facts: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:

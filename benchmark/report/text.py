@@ -34,6 +34,9 @@ __all__ = [
     "trials_table",
 ]
 
+TONES = {"good": "green", "note": "dim", "warn": "yellow", "bad": "bold red"}
+"""How a cell is meant -> how a terminal shows it."""
+
 PIPED_WIDTH = 140
 """Width where there is no terminal, so that the same results make the same text everywhere."""
 
@@ -181,5 +184,9 @@ def table(columns: Sequence[Column], rows: Sequence[Row]) -> Table:
             min_width=column.width(rows),
         )
     for row in rows:
-        made.add_row(*(Text(column.cell(row)) for column in columns))
+        made.add_row(*(Text(column.cell(row), style=_style(column, row)) for column in columns))
     return made
+
+
+def _style(column: Column, row: Row) -> str:
+    return TONES.get(column.tone(row), "") if column.tone else ""

@@ -5,7 +5,9 @@ JSON on its standard output say what was done; where the input ends, so does it.
 runs on Python 3.6.
 """
 
+import errno
 import json
+import math
 import select
 import socket
 import struct
@@ -61,16 +63,22 @@ def received(source: socket.socket) -> "tuple[float, bytes] | None":
     return at_s, frame
 
 
-def capture(devices: "list[str]", seconds: float, marker: str, most: "int | None") -> None:
-    """Take frames that carry a marker, until each device had so many, or the time is over."""
+def capture(devices: "list[str]", marker: str, most: "int | None") -> None:
+    """Take frames that carry a marker, until each device had so many, or for so long as the next line says."""
     sources = {opened(device, ALL): device for device in devices}
     counts, wanted = dict.fromkeys(devices, 0), bytes.fromhex(marker)
     say(event="ready")
-    deadline = time.monotonic() + seconds
+    deadline = math.inf
     while most is None or min(counts.values()) < most:
-        ready = select.select([*sources, sys.stdin], [], [], max(0.0, deadline - time.monotonic()))[0]
-        if not ready or sys.stdin in ready:
+        left = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
+        ready = select.select([*sources, sys.stdin], [], [], left)[0]
+        if not ready:
             break
+        if sys.stdin in ready:
+            line = sys.stdin.readline()
+            if not line:
+                break
+            deadline = time.monotonic() + json.loads(line)["seconds"]
         for source, device in sources.items():
             taken = received(source) if source in ready else None
             if taken and wanted in taken[1]:
@@ -86,6 +94,8 @@ def send(device: str, frames: "list[str]") -> None:
             try:
                 out.send(bytes.fromhex(frame))
             except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    continue  # lost on its way: the other end of a virtual cable does not take it
                 say(event="error", what=f"frame {number} of {len(frame) // 2} bytes: {error.strerror}")
                 return
     say(event="done")
@@ -101,6 +111,7 @@ def main() -> None:
             capture(**asked)
     except OSError as error:
         say(event="error", what=str(error))
+    sys.stdin.read()  # whoever asked may still have something to say
 
 
 if __name__ == "__main__":

@@ -38,9 +38,8 @@ class Bench:
     def through(self, *frames: bytes, marker: bytes = MARKER, seconds: float = 3.0) -> list[Captured]:
         """What comes out at the other end, at most as many frames as go in."""
         captures = {"far": (self.ends[1], "e1")}
-        return exchange(
-            self.ends[0], "e0", frames, captures, seconds, folder=self.folder, marker=marker, most=len(frames)
-        )["far"]
+        sends = [(self.ends[0], "e0", frames)]
+        return exchange(sends, captures, seconds, folder=self.folder, marker=marker, most=len(frames))["far"]
 
 
 @pytest.fixture(scope="module")
@@ -112,15 +111,8 @@ def test_a_bridge_that_takes_the_tag_off_is_caught(bench) -> None:
 def test_frames_of_others_are_not_taken_and_own_ones_not_where_they_leave(bench) -> None:
     captures = {"near": (bench.ends[0], "e0"), "far": (bench.ends[1], "e1")}
     strange = filled(ETHER / DATAGRAM, 128).replace(MARKER, bytes(len(MARKER)))
-    found = exchange(
-        bench.ends[0],
-        "e0",
-        [strange, filled(ETHER / DATAGRAM, 256)],
-        captures,
-        0.5,
-        folder=bench.folder,
-        marker=MARKER,
-    )
+    sends = [(bench.ends[0], "e0", [strange, filled(ETHER / DATAGRAM, 256)])]
+    found = exchange(sends, captures, 0.5, folder=bench.folder, marker=MARKER)
     assert found["near"] == []
     assert [len(came.frame) for came in found["far"]] == [252]
 

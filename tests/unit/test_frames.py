@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import json
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from scapy.utils import rdpcap
 from nvbench.errors import GeneratorError
 from nvbench.generators.frames import Captured, exchange, save
 from nvbench.generators.frames.changes import compare
+from nvbench.hosts.base import Completed
 
 FAR = Path(__file__).parents[2] / "generators" / "frames" / "far.py"
 ETHER = Ether(src="02:00:00:00:01:00", dst="02:00:00:00:02:00")
@@ -141,9 +143,15 @@ class FakeProcess:
 
 
 class FakeHost:
+    """A host with python3."""
+
     def __init__(self, name: str, process: FakeProcess) -> None:
         self.name = name
         self.process = process
+
+    def run(self, argv: Sequence[str], **_how: object) -> Completed:
+        assert argv == ["which", "python3"]
+        return Completed(tuple(argv), 0, "/usr/bin/python3", "", 0.0)
 
     def spawn(self, argv: Sequence[str]) -> FakeProcess:
         return self.process
@@ -162,10 +170,11 @@ def test_everybody_listens_before_anything_is_sent() -> None:
     near = FakeHost("near", FakeProcess({"event": "done"}))
     far = FakeHost("far", FakeProcess({"event": "ready"}, TAKEN, {"event": "done"}))
     captures = {"peer": (far, "e1"), "other": (far, "e2")}
-    found = exchange(near, "e0", [bytes(PLAIN)], captures, 0.5, folder="/f", marker=b"nv", most=1)
+    found = exchange([(near, "e0", [bytes(PLAIN)])], captures, 0.0, folder="/f", marker=b"nv", most=1)
     assert found == {"peer": [Captured(7.5, bytes(PLAIN))], "other": []}
     assert far.process.asked == [
-        {"do": "capture", "devices": ["e1", "e2"], "seconds": 0.5, "marker": "6e76", "most": 1}
+        {"do": "capture", "devices": ["e1", "e2"], "marker": "6e76", "most": 1},
+        {"seconds": 0.0},
     ]
     assert near.process.asked == [{"do": "send", "device": "e0", "frames": [bytes(PLAIN).hex()]}]
     assert near.process.closed
@@ -182,7 +191,113 @@ def test_everybody_listens_before_anything_is_sent() -> None:
 def test_a_device_or_a_host_that_cannot_is_told(events, told) -> None:
     near = FakeHost("near", FakeProcess(*events))
     with pytest.raises(GeneratorError, match=f"host near: .*{told}"):
-        exchange(near, "e0", [bytes(PLAIN)], {}, 0.5, folder="/f")
+        exchange([(near, "e0", [bytes(PLAIN)])], {}, 0.5, folder="/f")
+
+
+# -- a host without python3 -------------------------------------------------------------------------------------
+
+LISTENING = ("tcpdump: verbose output suppressed, use -v[v]... for full protocol decode", "listening on e1, link-type")
+SENT = "Actual: 1 packets\n\tSuccessful packets:        1\n\tFailed packets:            0\n"
+
+
+class FakeTcpdump(FakeProcess):
+    """What tcpdump prints, and how it ends once it is told to."""
+
+    def __init__(self, *lines: str, dropped: int = 0) -> None:
+        super().__init__()
+        self.lines = [*lines]
+        self.last = [f"{dropped} packets dropped by kernel"]
+        self.told = False
+
+    def send(self, line: str) -> None:
+        self.told = True
+
+    def receive(self, timeout_s: float) -> str | None:
+        if self.lines:
+            return self.lines.pop(0)
+        if not self.told:
+            raise TimeoutError
+        return self.last.pop(0) if self.last else None
+
+
+class FakeGuest(FakeHost):
+    """A host without python3."""
+
+    sent = SENT
+    complaints = ""
+    given = b""
+
+    def run(self, argv: Sequence[str], *, stdin: str = "", **_how: object) -> Completed:
+        if argv == ["which", "python3"]:
+            return Completed(tuple(argv), 1, "", "", 0.0)
+        self.given = base64.b64decode(stdin)
+        return Completed(tuple(argv), 0, self.sent, self.complaints, 0.0)
+
+
+def printed(at_s: float, frame: bytes, length: int | None = None) -> list[str]:
+    """A frame as `tcpdump -q -e -tt -xx` prints it."""
+    lines = [f"{at_s:.6f} 02:00 > 02:00, IPv4, length {len(frame) if length is None else length}: UDP, length 42"]
+    for offset in range(0, len(frame), 16):
+        piece = frame[offset : offset + 16].hex()
+        words = " ".join(piece[index : index + 4] for index in range(0, len(piece), 4))
+        lines.append(f"\t0x{offset:04x}:  {words}")
+    return lines
+
+
+def taken(*lines: str, most: int | None = None, dropped: int = 0) -> list[bytes]:
+    guest = FakeGuest("guest", FakeTcpdump(*LISTENING, *lines, dropped=dropped))
+    captures = {"e1": (guest, "e1")}
+    sends = [(guest, "e0", [bytes(PLAIN)])]
+    found = exchange(sends, captures, 0.0, folder="/f", marker=b"nvbench", most=most)["e1"]
+    assert guest.given.endswith(bytes(PLAIN))
+    assert guest.process.closed
+    assert [each.at_s for each in found] == sorted(each.at_s for each in found)
+    return [each.frame for each in found]
+
+
+def test_frames_are_read_from_what_tcpdump_prints() -> None:
+    even, strange = bytes(PLAIN).ljust(96, b"\0"), bytes(ETHER / ARP())
+    # tcpdump tells another length of a frame of 802.3: that which is in it.
+    old = bytes(Ether(src=ETHER.src, dst=ETHER.dst, type=70)) + b"\xaa\xaa\x03" + bytes(PLAIN)[14:]
+    lines = [*printed(1.5, bytes(PLAIN)), *printed(2.25, strange), *printed(3, even), *printed(4, old, 64)]
+    assert taken(*lines) == [bytes(PLAIN), even, old]
+    assert taken(*lines, *printed(5, even), most=1) == [bytes(PLAIN), even, old, even]  # what had come already
+
+
+def test_a_capture_that_lost_frames_is_no_evidence() -> None:
+    with pytest.raises(GeneratorError, match="host guest: tcpdump on e1: 3 packets dropped by kernel"):
+        taken(*printed(1, bytes(PLAIN)), dropped=3)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("tcpdump: e1: No such device exists", "tcpdump on e1 said: e1: No such device exists"),
+        ("sh: 1: tcpdump: not found", "tcpdump on e1 said: sh: 1: tcpdump: not found"),
+    ],
+)
+def test_a_device_that_is_not_there_and_a_host_without_tcpdump(line, told) -> None:
+    guest = FakeGuest("guest", FakeTcpdump(line))
+    with pytest.raises(GeneratorError, match=f"host guest: {told}"):
+        exchange([], {"e1": (guest, "e1")}, 0.0, folder="/f")
+    assert guest.process.closed
+
+
+@pytest.mark.parametrize(
+    ("complaint", "told"),
+    [
+        (
+            "Unable to send packet: Error with PF_PACKET send() [1]: Message too long (errno = 90)",
+            "frame 0 of 84 bytes: Message too long",
+        ),
+        ("sh: 1: tcpreplay: not found", "tcpreplay on e0 said: sh: 1: tcpreplay: not found"),
+    ],
+)
+def test_a_frame_that_is_refused_and_a_host_without_tcpreplay(complaint, told) -> None:
+    guest = FakeGuest("guest", FakeTcpdump())
+    guest.sent, guest.complaints = "", complaint
+    with pytest.raises(GeneratorError, match=f"host guest: {told}"):
+        exchange([(guest, "e0", [bytes(PLAIN)])], {}, 0.0, folder="/f")
 
 
 def test_the_far_end_imports_nothing_but_the_standard_library_and_is_python_3_6() -> None:

@@ -1,0 +1,217 @@
+"""Does a limit of a member's rate hold, in each direction: what passes, how large a burst, and how soon?"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from nvbench.errors import GeneratorError, NotPossibleError
+from nvbench.hosts import Process
+from nvbench.stands import BRIDGE, OVS, PEER, SRIOV, Check, Record, Stand, Way
+
+LIMIT_BPS = 2_000_000
+"""Little enough for emulated guests on a busy host, which manage some five of them."""
+
+OFFERED_BPS = 4 * LIMIT_BPS
+BURST_BYTES = 50_000
+"""What the limit takes 0.2 s for: to be seen in samples of a tenth of a second."""
+
+LEAST, MOST = 0.75, 1.15
+"""Shares of the limit that have to pass, and may. Switches count a packet's bytes with or without its headers, which
+are 3 % of it; a bucket that is emptied by whole packets, and a sender that has to wait for its processor, lose more."""
+
+CLEARLY = 1.5
+"""So many times the limit has to pass without it, or else nothing is seen of the limit."""
+
+IDLE = 0.85
+"""Where more than this share of what passes without a limit also does with it, it does nothing."""
+
+CONTROL_S, LIMITED_S = 1, 2
+SAMPLE_S = 0.1
+SETTLING = 5
+"""Over so many samples together the rate is at its limit once the burst is over."""
+
+PAYLOAD_BYTES = 1400
+FRAME_BYTES = PAYLOAD_BYTES + 8 + 20 + 14
+"""With the headers of UDP, IPv4 and Ethernet, without FCS: rates are told of these."""
+
+FLOWS: Mapping[Way, tuple[str, str]] = {Way.OUT: ("vm1", "vm2"), Way.IN: (PEER, "vm1")}
+_PORT = 5310
+_SAID = {Way.OUT: "what vm1 sends", Way.IN: "what vm1 receives"}
+_COLUMNS = ("Mbit/s", "limit", "offered", "passes without", "passes with it", "burst", "settled after")
+_PATIENCE_S = 10.0
+START_S = 0.15
+"""In this time a server starts to listen; a client that finds none is started again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What came of a stream at its receiver.
+
+    Attributes:
+        offered_bps: What was sent.
+        samples: What came, in bytes of payload, in each tenth of a second.
+        lost: Datagrams that did not come.
+    """
+
+    offered_bps: float
+    samples: tuple[float, ...]
+    lost: int
+
+    def bps(self, start: int = 0, count: int | None = None) -> float:
+        """Mean rate of frames over some samples, as many as there are from the start."""
+        taken = self.samples[start:][:count]
+        return _frames_bits(sum(taken)) / (len(taken) * SAMPLE_S) if taken else 0.0
+
+    def settled(self, limit_bps: float) -> int | None:
+        """The first sample from which on the rate is at the limit; None if it never is."""
+        starts = range(len(self.samples) - SETTLING + 1)
+        return next((start for start in starts if self.bps(start, SETTLING) <= MOST * limit_bps), None)
+
+    def burst_bytes(self, limit_bps: float) -> float:
+        """How much more than the limit came until then, in bytes of frames."""
+        count = self.settled(limit_bps) or 0
+        return max(0.0, _frames_bits(sum(self.samples[:count])) - limit_bps * count * SAMPLE_S) / 8
+
+
+def _frames_bits(payload_bytes: float) -> float:
+    return payload_bytes * 8 * FRAME_BYTES / PAYLOAD_BYTES
+
+
+def act(stand: Stand, record: Record) -> None:
+    """Both directions at once: with the limit, then without. One that cannot be limited here is told, not judged."""
+    ways: list[Way] = []
+    refused: list[NotPossibleError] = []
+    with ExitStack() as stack:
+        for way in FLOWS:
+            try:
+                stack.enter_context(stand.levers.limited("vm1", way, LIMIT_BPS, BURST_BYTES))
+                ways.append(way)
+            except NotPossibleError as error:
+                refused.append(error)
+        if not ways:
+            raise refused[0]
+        held = _streams(stand, record, ways, LIMITED_S, "limited")
+    free = _streams(stand, record, ways, CONTROL_S, "unlimited")
+    for way in ways:
+        if free[way].bps() < CLEARLY * LIMIT_BPS:
+            what = f"{_SAID[way]}: without a limit only {_mbps(free[way].bps())} pass, too little to see one of "
+            raise NotPossibleError(what + _mbps(LIMIT_BPS))
+    for way in ways:
+        _judge(record, way, free[way], held[way])
+    for error in refused:
+        record.advise(f"One direction is not looked at: {error.what}")
+    record.draw("What passes, as frames without FCS", _COLUMNS, [_row(way, free[way], held[way]) for way in ways])
+
+
+def _judge(record: Record, way: Way, free: Passage, held: Passage) -> None:
+    settled = held.settled(LIMIT_BPS)
+    passed = held.bps(SETTLING if settled is None else max(settled, 1))
+    allowed = f"{LEAST * LIMIT_BPS / 1e6:.1f} to {_mbps(MOST * LIMIT_BPS)}"
+    told = f"{_SAID[way]}: of {_mbps(held.offered_bps)} offered {_mbps(passed)} pass at a limit of {_mbps(LIMIT_BPS)}"
+    without = f"{_mbps(free.bps())} without it"
+    samples = " ".join(f"{_frames_bits(each) / SAMPLE_S / 1e6:.1f}" for each in held.samples)
+    quote = f"iperf3 at the receiver, Mbit/s each {SAMPLE_S} s: {samples}; {held.lost} datagrams lost"
+    if passed > MOST * LIMIT_BPS:
+        why = "it is accepted, and not in force" if passed > IDLE * free.bps() else "that is too much"
+        record.observe(False, f"{told}, {without}: {why} (allowed {allowed})", quote)
+    elif passed < LEAST * LIMIT_BPS:
+        record.observe(False, f"{told}, {without}: that is too little (allowed {allowed})", quote)
+    else:
+        burst, after_s = held.burst_bytes(LIMIT_BPS), (settled or 0) * SAMPLE_S
+        told += f" (allowed {allowed}), {without}; a burst of {burst / 1e3:.0f} kB of {BURST_BYTES / 1e3:.0f} kB"
+        record.observe(True, f"{told} comes first, the limit holds after {after_s:.1f} s", quote)
+
+
+def _row(way: Way, free: Passage, held: Passage) -> list[str]:
+    settled = held.settled(LIMIT_BPS)
+    passed = held.bps(SETTLING if settled is None else max(settled, 1))
+    numbers = [f"{bps / 1e6:.1f}" for bps in (LIMIT_BPS, held.offered_bps, free.bps(), passed)]
+    if settled is None:
+        return [_SAID[way], *numbers, "-", "never"]
+    return [_SAID[way], *numbers, f"{held.burst_bytes(LIMIT_BPS) / 1e3:.0f} kB", f"{settled * SAMPLE_S:.1f} s"]
+
+
+def _mbps(bps: float) -> str:
+    return f"{bps / 1e6:.1f} Mbit/s"
+
+
+# -- traffic ---------------------------------------------------------------------------------------------------
+
+
+def _streams(stand: Stand, record: Record, ways: Sequence[Way], seconds: int, step: str) -> dict[Way, Passage]:
+    """Datagrams flow, in all these directions at once."""
+    with ExitStack() as stack:
+        servers, clients = {}, {}
+        for way in ways:
+            argv = ["iperf3", "-s", "-1", "-J", "-i", str(SAMPLE_S), "-p", _port(way)]
+            servers[way] = stand.member(FLOWS[way][1]).host.spawn(argv)
+            stack.callback(servers[way].kill)
+        time.sleep(START_S)
+        for way in ways:
+            clients[way] = _client(stand, way, seconds, stack)
+        found = {}
+        for way in ways:
+            told, deadline = _output(clients[way], seconds), time.monotonic() + _PATIENCE_S
+            while "refused" in told.get("error", "") and time.monotonic() < deadline:  # its server is not there yet
+                told = _output(_client(stand, way, seconds, stack), seconds)
+            if "error" in told:
+                raise GeneratorError(f"iperf3: {told['error']}", place=FLOWS[way][0])
+            received = _output(servers[way], 0)
+            record.keep(f"iperf3-{way}-{step}.json", json.dumps({"sender": told, "receiver": received}, indent=1))
+            found[way] = passage_of(told, received)
+    return found
+
+
+def _port(way: Way) -> str:
+    return str(_PORT + list(FLOWS).index(way))
+
+
+def _client(stand: Stand, way: Way, seconds: int, stack: ExitStack) -> Process:
+    sender, receiver = map(stand.member, FLOWS[way])
+    payload_bps = OFFERED_BPS * PAYLOAD_BYTES // FRAME_BYTES
+    argv = ["iperf3", "-c", receiver.address, "-p", _port(way), "-u", "-b", str(payload_bps), "-l", str(PAYLOAD_BYTES)]
+    process = sender.host.spawn([*argv, "-t", str(seconds), "-J", "--connect-timeout", "3000"])
+    stack.callback(process.kill)
+    return process
+
+
+def _output(process: Process, seconds: int) -> dict[str, Any]:
+    """What a program printed until its end."""
+    lines, deadline = [], time.monotonic() + seconds + _PATIENCE_S
+    while True:
+        try:
+            line = process.receive(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            raise GeneratorError("iperf3 does not end") from None
+        if line is None:
+            break
+        lines.append(line)
+    try:
+        told: dict[str, Any] = json.loads("\n".join(lines))
+    except ValueError:
+        raise GeneratorError(f"iperf3: {' '.join([*lines, *process.complaints()]) or 'said nothing'}") from None
+    return told
+
+
+def passage_of(sender: Mapping[str, Any], receiver: Mapping[str, Any]) -> Passage:
+    """What came of a stream, from what iperf3 tells at both ends; the last sample is a part of one, and left out."""
+    sums = [each["sum"] for each in receiver["intervals"]]
+    samples = tuple(
+        float(each["bytes"]) * SAMPLE_S / each["seconds"] for each in sums if each["seconds"] > SAMPLE_S / 2
+    )
+    sent = sender["end"].get("sum_sent") or sender["end"]["sum"]  # before 3.10 there is one sum
+    return Passage(_frames_bits(sent["bytes"]) / sent["seconds"], samples, sum(each["lost_packets"] for each in sums))
+
+
+RATE_LIMIT = Check(
+    name="rate_limit",
+    title="a rate limit holds in both directions",
+    cases={BRIDGE: "", OVS: "5.4.8.1", SRIOV: "5.4.8.2"},
+    act=act,
+    tags=("rate", "qos"),
+)

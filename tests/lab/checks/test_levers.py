@@ -1,0 +1,139 @@
+"""Levers do to the switch what they say, and leave it as it was."""
+
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from nvbench.errors import NotPossibleError
+from nvbench.generators.frames.changes import Tag, tags
+from nvbench.stands import PEER
+from nvbench.stands.frames import Batch, tag, udp
+
+GROUP, GROUP_MAC = "239.1.2.3", "01:00:5e:01:02:03"
+
+
+@pytest.fixture(params=["on_bridge", "on_ovs"])
+def on_either(request):
+    return request.getfixturevalue(request.param)
+
+
+@contextmanager
+def as_before(stand):
+    """The switch's set-up changes within, and is the same again afterwards."""
+    before = stand.state()
+    assert before
+    yield before
+    assert stand.state() == before
+
+
+def reaches(stand, one, other):
+    words = ["ping", "-c", "2", "-i", "0.1", "-W", "0.5", stand.member(other).address]
+    return stand.member(one).host.run(words, check=False).ok
+
+
+def sent(stand, sender, frames, *takers):
+    """What came of frames, a list of all copies each, by taker."""
+    batch = Batch()
+    one = stand.member(sender)
+    for destination, own, size in frames:
+        batch.add("", destination, one.mac, udp(one, GROUP), *own, size=size)
+    taken = stand.exchange(sender, batch.frames, takers, seconds=0.4, marker=batch.marker)
+    return {name: batch.came(captured) for name, captured in taken.items()}
+
+
+def frame_of(stand, receiver, *own, size=0):
+    return stand.member(receiver).mac, own, size
+
+
+def test_the_mtu_is_in_force(on_either):
+    stand = on_either
+    wide = [(member.host, member.device) for member in stand.members]
+    with as_before(stand):
+        for host, device in wide:
+            host.run(["ip", "link", "set", device, "mtu", "5000"])
+        big = frame_of(stand, "vm2", size=3014)
+        assert sent(stand, "vm1", [big], "vm2")["vm2"] == [[]]
+        with stand.levers.mtu(3000):
+            assert [len(frame) for frame in sent(stand, "vm1", [big], "vm2")["vm2"][0]] == [3014]
+        for host, device in wide:
+            host.run(["ip", "link", "set", device, "mtu", "1500"])
+
+
+def test_separated_members_reach_only_each_other(on_either):
+    stand = on_either
+    with as_before(stand) as before:
+        assert reaches(stand, "vm1", "vm2")
+        with stand.levers.separated("vm1"):
+            assert stand.state() != before
+            assert not reaches(stand, "vm1", "vm2")
+            assert reaches(stand, "vm2", PEER)
+        with stand.levers.separated("vm1", "vm2"):
+            assert reaches(stand, "vm1", "vm2")
+            assert not reaches(stand, "vm1", PEER)
+        assert reaches(stand, "vm1", PEER)
+
+
+def test_access_ports(on_ovs):
+    with as_before(on_ovs), on_ovs.levers.access({"vm1": 100, "vm2": 101}):
+        assert not reaches(on_ovs, "vm1", "vm2")
+        came = sent(on_ovs, "vm1", [frame_of(on_ovs, PEER)], PEER)[PEER]
+        assert [tags(frame) for frame in came[0]] == [(tag(100),)]
+
+
+def test_a_kernel_without_vlan_filtering_has_no_access_ports(on_bridge):
+    with as_before(on_bridge), pytest.raises(NotPossibleError, match="BRIDGE_VLAN_FILTERING"):
+        on_bridge.levers.access({"vm1": 100}).__enter__()
+
+
+@pytest.mark.parametrize("tpid", [0x8100, 0x88A8])
+def test_a_service_tag_comes_on_top(on_ovs, tpid):
+    frames = [frame_of(on_ovs, PEER), frame_of(on_ovs, PEER, tag(10))]
+    with as_before(on_ovs), on_ovs.levers.tunnelled(100, "vm1", tpid=tpid):
+        came = sent(on_ovs, "vm1", frames, PEER)[PEER]
+        assert [[tags(frame) for frame in each] for each in came] == [[(Tag(tpid, 100),)], [(Tag(tpid, 100), tag(10))]]
+        back = sent(on_ovs, PEER, [frame_of(on_ovs, "vm1", Tag(tpid, 100), tag(10))], "vm1")["vm1"]
+        assert [tags(frame) for frame in back[0]] == [(tag(10),)]
+
+
+def test_a_vlan_is_translated_both_ways(on_ovs):
+    with as_before(on_ovs), on_ovs.levers.translated("vm1", 10, 200):
+        there = sent(on_ovs, "vm1", [frame_of(on_ovs, PEER, tag(10)), frame_of(on_ovs, PEER)], PEER)[PEER]
+        assert [[tags(frame) for frame in each] for each in there] == [[(tag(200),)], [()]]
+        back = sent(on_ovs, PEER, [frame_of(on_ovs, "vm1", tag(200)), frame_of(on_ovs, "vm1", tag(10))], "vm1")["vm1"]
+        assert [[tags(frame) for frame in each] for each in back] == [[(tag(10),)], []]
+
+
+def test_multicast_goes_where_somebody_has_joined(on_either):
+    stand = on_either
+    frame = (GROUP_MAC, (), 0)
+    joined = ["address", "add", f"{GROUP}/32", "dev", stand.member("vm2").device, "autojoin"]
+    with as_before(stand):
+        everywhere = sent(stand, "vm1", [frame], "vm2", PEER)
+        assert (len(everywhere["vm2"][0]), len(everywhere[PEER][0])) == (1, 1)
+        with stand.levers.snooping():
+            stand.member("vm2").host.run(["ip", *joined])
+            try:
+                time.sleep(0.3)  # the kernel reports it a moment later
+                found = sent(stand, "vm1", [frame], "vm2", PEER)
+            finally:
+                stand.member("vm2").host.run(["ip", "address", "delete", *joined[2:5]])
+            assert (len(found["vm2"][0]), len(found[PEER][0])) == (1, 0)
+
+
+def test_a_port_is_down(on_either):
+    stand = on_either
+    with as_before(stand):
+        with stand.levers.port_down("vm2"):
+            assert not reaches(stand, "vm1", "vm2")
+            assert reaches(stand, "vm1", PEER)
+            assert "NO-CARRIER" in stand.member("vm2").host.run(["ip", "link", "show", "eth0"]).stdout
+        assert reaches(stand, "vm1", "vm2")
+
+
+def test_the_uplink_is_down(on_either):
+    with as_before(on_either):
+        with on_either.levers.uplink_down():
+            assert not reaches(on_either, "vm1", PEER)
+            assert reaches(on_either, "vm1", "vm2")
+        assert reaches(on_either, "vm1", PEER)
