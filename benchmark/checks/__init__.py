@@ -6,7 +6,9 @@ from nvbench.checks.description import DESCRIPTION
 from nvbench.checks.flooding import FLOODING
 from nvbench.checks.hugepages import HUGEPAGES
 from nvbench.checks.interrupts import INTERRUPTS
+from nvbench.checks.interwork import INTERWORK
 from nvbench.checks.isolation import ISOLATION
+from nvbench.checks.link_state import LINK_STATE
 from nvbench.checks.mtu import MTU
 from nvbench.checks.mtu_path import MTU_PATH
 from nvbench.checks.multi_queue import MULTI_QUEUE
@@ -37,7 +39,9 @@ CHECKS: tuple[Check, ...] = (
     OVS_SETUP,
     VM_SETUP,
     CONNECTIVITY,
+    LINK_STATE,
     SHARED_PORT,
+    INTERWORK,
     MULTI_QUEUE,
     FLOODING,
     MULTICAST,

@@ -103,8 +103,8 @@ def act(stand: Stand, record: Record) -> None:
             raise NotPossibleError(what + _mbps(LIMIT_BPS))
     for way in ways:
         _judge(record, way, free[way], held[way])
-    for error in refused:
-        record.advise(f"One direction is not looked at: {error.what}")
+    for refusal in refused:
+        record.advise(f"One direction is not looked at: {refusal.what}")
     record.draw("What passes, as frames without FCS", _COLUMNS, [_row(way, free[way], held[way]) for way in ways])
 
 

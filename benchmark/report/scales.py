@@ -66,7 +66,7 @@ def scale(axis: Axis, values: Iterable[float]) -> Scale:
         return Scale(0.0, max(high, 90.0), _nines, tuple(tick for tick in _percentiles() if tick[0] <= max(high, 90.0)))
     if axis.scale == "log":
         return _logarithmic(axis, low, high)
-    if high <= low:
+    if high - low < 1 / LARGEST:  # nearer to each other than numbers can tell
         low, high = (0.0, 1.0) if low == high == 0 else (low - abs(low) / 2, high + abs(high) / 2 or 1.0)
     step = _step(high - low)
     if axis.low is None:

@@ -245,11 +245,11 @@ class BackToBackTest(Section):
             told = f"{scaled(rate_pps, 'pps')}, which the generator holds, not at {scaled(scene.line_rate_pps, 'pps')}"
             warnings.append(f"back-to-back: bursts were sent at {told}")
         verdict = _verdict(found)
-        if found.carriers:  # a generator that cannot be paced sends faster than it is asked to
-            rate_pps = fmean(trial.offered_pps for trial in found.carriers)
+        offered_pps = fmean(trial.offered_pps for trial in found.carriers) if found.carriers else None
+        rate_pps = offered_pps or rate_pps  # a generator that cannot be paced sends faster than it is asked to
         row = replace(
             scene.row(self.name, found.trials, verdict, (*warnings, *found.warnings)),
-            rate_pps=rate_pps if found.carriers else None,
+            rate_pps=offered_pps,
             load_share=rate_pps / scene.line_rate_pps,
             loss_ratio=0.0 if found.carriers else None,
             burst_frames=found.mean,

@@ -31,10 +31,13 @@ def pytest_collection_modifyitems(items):
 
 
 def _stand_of(item) -> int:
+    """Those that hold the bench by themselves come first: the stands hold it from the first to the last of theirs."""
+    if "held" not in item.fixturenames:
+        return -1
     return next((number for number, name in enumerate(STANDS) if name in item.fixturenames), len(STANDS))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def held() -> Iterator[Bench]:
     """The built-in testbed."""
     with leaves_no_trace(), bench(load_testbed("local")) as made:
@@ -62,7 +65,7 @@ class Stands:
         self.stack.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stands(held) -> Iterator[Stands]:
     with ExitStack() as stack:
         made = Stands(held, stack)
