@@ -100,10 +100,10 @@ def _announced(stand: Stand, host: Member) -> Iterator[None]:
 
 
 def _fdb(stand: Stand, host: Member) -> list[list[str]]:
-    """What tells them; of the bridge it may replace what it has learned."""
+    """What tells them; without `sticky` a frame that comes back to the port would move the host there again."""
     fdb = ["bridge", "fdb"]
     add, replaced = [*fdb, "add", host.mac, "dev"], [*fdb, "replace", host.mac, "dev"]
-    return [[*add, stand.pf, "self"], [*replaced, host.port, "master", "static"]]
+    return [[*add, stand.pf, "self"], [*replaced, host.port, "master", "static", "sticky"]]
 
 
 def _member(stand: Stand, record: Record, inside: NamespaceHost) -> Member:
