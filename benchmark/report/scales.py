@@ -67,9 +67,8 @@ def scale(axis: Axis, values: Iterable[float]) -> Scale:
     if axis.scale == "log":
         return _logarithmic(axis, low, high)
     if high - low < 1 / LARGEST:  # nearer to each other than numbers can tell
-        low, high = (
-            (0.0, 1.0) if max(abs(low), abs(high)) < 1 / LARGEST else (low - abs(low) / 2, high + abs(high) / 2 or 1.0)
-        )
+        nothing = max(abs(low), abs(high)) < 1 / LARGEST
+        low, high = (0.0, 1.0) if nothing else (low - abs(low) / 2, high + abs(high) / 2)
     step = _step(high - low)
     if axis.low is None:
         low = math.floor(low / step) * step

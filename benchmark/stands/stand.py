@@ -48,7 +48,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
 USES = {BRIDGE: {"namespaces", "ping"}, OVS: {"namespaces", "ping", "ovs-dpdk", "hugepages"}, SRIOV: {"namespaces"}}
 LEVERS: Mapping[str, Callable[[Stand], Levers]] = {BRIDGE: BridgeLevers, OVS: OvsLevers, SRIOV: SriovLevers}
 _NETWORK = "10.99.0"
-_SERVER_MB = 512
+_SERVER_MB = 768
 
 
 @dataclass(frozen=True)
