@@ -11,7 +11,8 @@ def test_tenants_with_the_same_addresses(on_bridge, look_at, tmp_path):
     assert verdict.outcome is Outcome.PASS
     assert verdict.grids[0].rows[0] == ("unicast", "yes", "-", "yes", "-")
     told = [seen.told for seen in verdict.observations]
-    assert "apart: 0 of 21 kinds of frames from vm1 arrive at vm2, expected 0; together 20 do" in told
+    nothing = "apart: 0 of 21 kinds of frames from vm1 arrive at vm2, expected 0; together "
+    assert any(each.startswith(nothing) for each in told)
     assert any(each.startswith("apart: a frame to the peer's address") and "it goes to vm2" in each for each in told)
     assert (evidence(tmp_path, verdict) / "taken-at-vm2-together.pcap").stat().st_size > 20 * 60
 
