@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from nvbench.hosts.base import Completed, Host, Process
+from nvbench.hosts.passing import PassingHost
 
 
-class RecordingHost:
+class RecordingHost(PassingHost):
     """Passes everything on to another host and keeps the command lines."""
 
     def __init__(self, host: Host) -> None:
-        self._host = host
-        self.name = host.name
+        super().__init__(host)
         self.commands: list[tuple[str, ...]] = []
 
     def take_commands(self) -> list[tuple[str, ...]]:
         """The command lines since the last call."""
         taken, self.commands = self.commands, []
         return taken
-
-    @property
-    def local(self) -> bool:
-        """See `Host.local`."""
-        return self._host.local
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
         """See `Host.run`."""
@@ -36,35 +29,3 @@ class RecordingHost:
         """See `Host.spawn`."""
         self.commands.append(tuple(argv))
         return self._host.spawn(argv)
-
-    def read(self, path: str) -> str | None:
-        """See `Host.read`."""
-        return self._host.read(path)
-
-    def write(self, path: str, text: str) -> None:
-        """See `Host.write`."""
-        self._host.write(path, text)
-
-    def exists(self, path: str) -> bool:
-        """See `Host.exists`."""
-        return self._host.exists(path)
-
-    def make_folder(self, path: str) -> None:
-        """See `Host.make_folder`."""
-        self._host.make_folder(path)
-
-    def remove(self, path: str) -> None:
-        """See `Host.remove`."""
-        self._host.remove(path)
-
-    def upload(self, source: Path, path: str) -> None:
-        """See `Host.upload`."""
-        self._host.upload(source, path)
-
-    def dial(self, port: int) -> Any:
-        """See `Host.dial`."""
-        return self._host.dial(port)
-
-    def close(self) -> None:
-        """See `Host.close`."""
-        self._host.close()

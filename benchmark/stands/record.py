@@ -9,12 +9,12 @@ import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from nvbench.campaign import Grid, Observation
 from nvbench.errors import StoreError
 from nvbench.generators.frames import Captured, save
 from nvbench.hosts import Completed, Host, Process
+from nvbench.hosts.passing import PassingHost
 
 MOST_BYTES = 20_000_000
 """What the evidence of one case may take on the disk."""
@@ -176,7 +176,7 @@ def _shortened(text: str) -> list[str]:
     return [*lines[:half], f"... {len(lines) - 2 * half} lines ...", *lines[-half:]]
 
 
-class WitnessedHost:
+class WitnessedHost(PassingHost):
     """Passes everything on to another host, and what a command printed to whatever case is at work.
 
     Attributes:
@@ -184,15 +184,9 @@ class WitnessedHost:
     """
 
     def __init__(self, host: Host, label: str) -> None:
-        self._host = host
+        super().__init__(host)
         self._label = label
-        self.name = host.name
         self.record: Record | None = None
-
-    @property
-    def local(self) -> bool:
-        """See `Host.local`."""
-        return self._host.local
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
         """See `Host.run`."""
@@ -212,35 +206,3 @@ class WitnessedHost:
         if self.record is not None:
             self.record.unanswered(self._label, argv, "in the background")
         return self._host.spawn(argv)
-
-    def read(self, path: str) -> str | None:
-        """See `Host.read`."""
-        return self._host.read(path)
-
-    def write(self, path: str, text: str) -> None:
-        """See `Host.write`."""
-        self._host.write(path, text)
-
-    def exists(self, path: str) -> bool:
-        """See `Host.exists`."""
-        return self._host.exists(path)
-
-    def make_folder(self, path: str) -> None:
-        """See `Host.make_folder`."""
-        self._host.make_folder(path)
-
-    def remove(self, path: str) -> None:
-        """See `Host.remove`."""
-        self._host.remove(path)
-
-    def upload(self, source: Path, path: str) -> None:
-        """See `Host.upload`."""
-        self._host.upload(source, path)
-
-    def dial(self, port: int) -> Any:
-        """See `Host.dial`."""
-        return self._host.dial(port)
-
-    def close(self) -> None:
-        """See `Host.close`."""
-        self._host.close()
