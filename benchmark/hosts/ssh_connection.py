@@ -37,6 +37,7 @@ class Connection:
         self._place = place
         self._address = address
         self._asking = threading.Lock()
+        self._opening = threading.Lock()
         self._closed = threading.Event()
         threading.Thread(target=self._watch, name=f"SSH to {address}", daemon=True).start()
 
@@ -81,7 +82,8 @@ class Connection:
         deadline = time.monotonic() + ANSWER_S
         while True:
             try:
-                channel = self._transport.open_session(timeout=ANSWER_S)
+                with self._opening:  # paramiko keeps one refusal, whoever it was for
+                    channel = self._transport.open_session(timeout=ANSWER_S)
                 channel.exec_command(line)
                 return channel
             except ChannelException as error:  # as many run as sshd allows; some end soon
@@ -136,7 +138,8 @@ class Connection:
             LostConnectionError: The connection broke.
         """
         try:
-            return open_way(self._client, address, port)
+            with self._opening:
+                return open_way(self._client, address, port)
         except (EOFError, OSError, SSHException) as error:
             if not self.answers(ANSWER_S):
                 raise self.lost() from error

@@ -294,6 +294,11 @@ def test_more_programs_than_sshd_allows(sender, impatient):
         process.close()
 
 
+def test_more_programs_at_once_than_sshd_allows(sender):
+    with ThreadPoolExecutor(24) as threads:
+        assert all(done.ok for done in threads.map(lambda _: sender.run(["sleep", "0.05"]), range(120)))
+
+
 def test_a_session_that_is_killed_ends_what_ran_and_the_next_command_connects_anew(both, sender, impatient):
     cat, deaf = sender.spawn(["cat"]), sender.spawn(["sleep", "77.72"])
     threading.Timer(0.3, both.sender.kill_sessions).start()
