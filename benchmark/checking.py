@@ -204,7 +204,7 @@ class Conductor:
             record.advise(f"{amiss}; what came next had a stand of its own")
         if amiss or outcome is Outcome.ERROR:
             self._take_down()  # what comes next finds a stand as it should be
-        if amiss.startswith(GONE) and outcome in (Outcome.PASS, Outcome.FAIL):
+        if amiss.startswith(GONE) and outcome is not Outcome.ERROR:
             outcome, told, quote = Outcome.ERROR, f"{amiss}, so that nothing is known", ""
         if record.full:
             shutil.rmtree(self.campaign.evidence(verdict), ignore_errors=True)  # the verdicts need the room
@@ -290,7 +290,9 @@ def judged(check: Check, ground: Ground, record: Record) -> _Found:
         with _limited(check.limit_s):
             check.act(ground, record)
     except NotPossibleError as error:
-        return Outcome.BLOCKED, error.what, ""
+        if all(seen.holds for seen in record.observations):
+            return Outcome.BLOCKED, error.what, ""
+        record.advise(f"the rest could not be looked at: {error.what}")
     except (Exception, _TimeUpError) as error:  # noqa: BLE001 - one verdict, not the end of a campaign
         return Outcome.ERROR, _broke(check, error), ""
     if not record.observations:

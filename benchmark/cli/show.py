@@ -1,4 +1,4 @@
-"""`nvbench show`: a run's results."""
+"""`nvbench show`: a run's results, or a campaign's verdicts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Any
 
 import click
 
+from nvbench.cli.campaigns import campaign_meant, tell
+from nvbench.errors import UsageError
+
 FACTS_SHOWN = 40
 
 
@@ -16,9 +19,15 @@ FACTS_SHOWN = 40
 @click.option("--trials", is_flag=True, help="Show every trial, too.")
 @click.option("--results", type=click.Path(path_type=Path), envvar="NVBENCH_RESULTS", default=Path("results"))
 def command(run: str, trials: bool, results: Path) -> None:
-    """Show RUN: a name, the start of one, a folder, or `latest`."""
-    from nvbench.runs import resolve_run  # noqa: PLC0415 - heavy
+    """Show RUN: a name, the start of one, a folder, or `latest`; or a campaign of checks, as `latest-check`."""
+    from nvbench.campaign import Campaign  # noqa: PLC0415 - heavy
+    from nvbench.runs import resolve_run  # noqa: PLC0415
 
+    if campaign := campaign_meant(results, run):
+        if trials:
+            raise UsageError("a campaign of checks has no trials", place=run, remedy="leave out --trials")
+        tell(Campaign.read(campaign), "text", None)
+        return
     show_run(resolve_run(results, run), trials=trials)
 
 

@@ -183,6 +183,16 @@ def test_what_the_bench_cannot_do_is_blocked(lab):
     assert not done.surprises
 
 
+def test_what_has_failed_before_the_bench_could_not_go_on_is_a_failure(lab):
+    def act(ground, record):
+        record.observe(False, "vm1 does not reach vm2")
+        raise NotPossibleError("ports cannot be put into VLANs")
+
+    [verdict] = lab.run(check("one", act)).verdicts
+    assert (verdict.outcome, verdict.told) == (Outcome.FAIL, "vm1 does not reach vm2")
+    assert verdict.advice == ("the rest could not be looked at: ports cannot be put into VLANs",)
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [

@@ -70,6 +70,11 @@ def test_a_campaign_is_reported_on_by_what_people_call_it(root, spec):
     assert FIRST in told
 
 
+def test_a_campaign_is_shown_as_it_is_reported_on(root):
+    assert nvbench(root, "show", "latest-check").output == nvbench(root, "report", "latest-check").output
+    assert "a campaign of checks has no trials" in refused(root, "show", "latest-check", "--trials")
+
+
 def test_latest_stays_the_latest_run(root):
     assert nvbench(root, "report").output == nvbench(root, "report", "latest").output
     assert "Functional checks" not in nvbench(root, "report").output

@@ -42,9 +42,12 @@ def test_forwarding_tells_a_rate_and_keeps_the_run(ground, look_at, tmp_path, mo
     assert [row["test"] for row in rows] == ["throughput", "latency"]
 
 
-def test_a_switch_that_drops_all_has_no_throughput(ground, look_at, monkeypatch):
+@pytest.mark.parametrize("check", [FORWARDING, QUALITY])
+def test_a_switch_that_drops_all_has_no_throughput(ground, look_at, monkeypatch, check):
     monkeypatch.setattr(performance, "FRAMES", (*BRIEF, "datapath.drop_every=1"))
-    verdict = look_at(FORWARDING, ground)
+    others = ("tests.latency=null", "tests.frame_loss=null", "tests.soak=null")
+    monkeypatch.setattr(performance, "QUALITY_FRAMES", (*performance.FRAMES, *others))
+    verdict = look_at(check, ground)
     assert verdict.outcome is Outcome.FAIL
     assert "no valid answer, nothing passes" in verdict.told
 
