@@ -155,6 +155,7 @@ class Measurer:
             return self.standing.rig.generator.trial(load_pps, duration_s, abort, on_live, then=then, detail=detail)
 
         recording: Recording | None = None
+        began = time.time() + self.standing.rig.clock_ahead_s  # a trial tells it by the clock of the generator's host
         try:
             with self.standing.rig.recorder.recording(total_s) as recording:
                 self._told(recording)
@@ -163,7 +164,7 @@ class Measurer:
                 raise recording.fault
             trial = self._kept(trial, recording)
         except LostConnectionError as error:
-            trial = self._kept(_lost(self.traffic, load_pps, total_s, error), None)
+            trial = self._kept(_lost(self.traffic, load_pps, total_s, began, error), None)
             self.standing.renew()  # what still runs is ended first
         self.observer.trial(self.subject.case_id, trial)
         return trial
@@ -225,7 +226,7 @@ class Measurer:
             raise recording.fault
 
 
-def _lost(traffic: Traffic, load_pps: float, duration_s: float, error: LostConnectionError) -> Trial:
+def _lost(traffic: Traffic, load_pps: float, duration_s: float, began: float, error: LostConnectionError) -> Trial:
     """A trial of which nothing is known but that it was begun, since a host could not be heard any more."""
     return Trial(
         intended_pps=load_pps,
@@ -234,7 +235,7 @@ def _lost(traffic: Traffic, load_pps: float, duration_s: float, error: LostConne
         directions=(Counters(),) * traffic.directions,
         validity=Validity.GONE,
         reason=str(error),
-        started_at=time.time(),
+        started_at=began,
     )
 
 

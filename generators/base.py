@@ -129,8 +129,10 @@ class Generator(Protocol):
     clock: dict[str, float]
     """What it found of its processor's clock: true and DPDK's frequency, `tsc_hz` and `dpdk_hz`; empty without one."""
 
-    def ready(self, timeout_s: float = 30.0) -> None:
+    def ready(self, timeout_s: float = ...) -> None:
         """Wait until its ports are up and connected, which may need a switch at their other ends.
+
+        Unless told, a kind waits as long as it may well take.
 
         Raises:
             GeneratorError: It did not come up in time, or said why it cannot.

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from nvbench.abilities import Ability
-from nvbench.errors import CommandError, GeneratorError
+from nvbench.errors import CommandError, GeneratorError, LostConnectionError
 from nvbench.generators.account import Done, counters, judge
 from nvbench.generators.base import DPDK_LINKS, Kind, Layout, Live, OnLive, Seat, runtime_folder
 from nvbench.generators.native import build, built
@@ -186,6 +186,8 @@ def _missing(host: Host, _program: str) -> str:
         return "no C compiler"
     try:
         found = host.run(["pkg-config", "--modversion", "libdpdk"], check=False)
+    except LostConnectionError:
+        raise
     except CommandError:
         return "no pkg-config"
     if not found.ok:

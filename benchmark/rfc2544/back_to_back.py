@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
+from statistics import fmean, median
 from typing import ClassVar
 
 from pydantic import Field
@@ -45,6 +45,12 @@ PATIENCE = 5
 SHORTEST_S = 0.002
 """Where longer first bursts are disturbed, none shorter than this is tried in their place."""
 
+SETTLING_S, SETTLING = (0.064, 0.016, 0.004, 0.001), 3
+"""Lengths of the bursts by which a generator that cannot be paced shows what it holds, and how many of each."""
+
+SURPLUS = 0.2
+"""Such a generator's burst that has more frames than asked for, by this share, was not counted out."""
+
 
 @dataclass(frozen=True)
 class Bursts:
@@ -75,7 +81,14 @@ class Bursts:
 
 
 def back_to_back(
-    measure: Measure, rate_pps: float, most_s: float, width: float, repeats: int, repeat_invalid: int = 3
+    measure: Measure,
+    rate_pps: float,
+    most_s: float,
+    width: float,
+    repeats: int,
+    repeat_invalid: int = 3,
+    *,
+    paced: bool = True,
 ) -> Bursts:
     """Find the longest burst at `rate_pps` that loses nothing, to `width` of it, so many times.
 
@@ -83,8 +96,11 @@ def back_to_back(
     disturbed again and again, a shorter one takes its place. Beyond the longest burst each frame more costs the same
     loss, so that bursts that lose frames tell where loss begins; a few about that length confirm it. Later repeats
     begin with what the earlier ones found.
+
+    A generator that cannot be paced may send short bursts at another speed than long ones, and may count out short
+    ones only. The rate is then what it holds in short ones, and the first burst the longest that it counts out.
     """
-    search = _BurstSearch(measure, rate_pps, width, repeat_invalid)
+    search = _BurstSearch(measure, rate_pps, width, repeat_invalid, paced=paced)
     longest: list[int] = []
     carriers: list[Trial] = []
     warnings: list[str] = []
@@ -92,13 +108,16 @@ def back_to_back(
     try:
         at_least = search.first(most_s)
         if search.most_s < most_s:
-            warnings.append(f"back-to-back: bursts longer than {search.most_s:.3g} s were disturbed again and again")
+            why = "were disturbed again and again" if paced else "were disturbed, or are of more frames than asked for"
+            warnings.append(f"back-to-back: bursts longer than {search.most_s:.3g} s {why}")
         for _ in range(0 if at_least else repeats):
             frames, carrier = search.longest(round(fmean(longest)) if longest else 0)
             longest.append(frames)
             carriers += [carrier] if carrier else []
     except _DisturbedError as disturbed:
         warnings.append(f"back-to-back: {len(longest)} of {repeats} repeats undisturbed; the last: {disturbed}")
+    if topped := sum(frames >= (1 - width) * search.most for frames in longest):
+        warnings.append(f"back-to-back: {topped} of {repeats} repeats passed at the longest burst that was tried")
     if at_least:
         longest, carriers = [search.most], [search.trials[-1]]
     return Bursts(
@@ -117,10 +136,11 @@ class _DisturbedError(Exception):
 
 
 class _BurstSearch:
-    def __init__(self, measure: Measure, rate_pps: float, width: float, repeat_invalid: int) -> None:
+    def __init__(self, measure: Measure, rate_pps: float, width: float, repeat_invalid: int, *, paced: bool) -> None:
         self._measure = measure
         self._width = width
         self._repeat_invalid = repeat_invalid
+        self._paced = paced
         self._most_lost = 0
         self.rate_pps = rate_pps
         self.most_s = 0.0
@@ -129,23 +149,37 @@ class _BurstSearch:
 
     def first(self, most_s: float) -> bool:
         """Send the longest burst of all; whether nothing of it is lost."""
+        if not self._paced:
+            self._settle()
         while True:
             self.most_s = most_s
             try:
                 trial = self._sendable(most_s)
                 break
             except _DisturbedError:
-                most_s /= SHRINK
+                most_s /= SHRINK if self._paced else 2
                 if most_s < SHORTEST_S:
                     raise
         self.most, self._most_lost = max(1, round(self.rate_pps * most_s)), _lost(trial)
         return not self._most_lost
+
+    def _settle(self) -> None:
+        """Lower the rate to what the generator holds in bursts of any length: usually, where it is slowest."""
+        speeds = []
+        for seconds in SETTLING_S:
+            sent = [self._measure(self.rate_pps, seconds, AbortRule()) for _ in range(SETTLING)]
+            self.trials += sent
+            speeds.append(median(trial.offered_pps for trial in sent))
+        self.rate_pps = min(self.rate_pps, STEADY * min(speeds) or self.rate_pps)
 
     def _sendable(self, seconds: float) -> Trial:
         """A burst that the generator can send: as long as it cannot, the rate becomes what it offered, and less."""
         for _ in range(self._repeat_invalid + 1):
             trial = self._burst(round(self.rate_pps * seconds), FLAT_OUT)
             if trial.validity is not Validity.UNDERSENT:
+                asked = trial.intended_pps * trial.duration_s * len(trial.directions)
+                if not self._paced and trial.total.offered > (1 + SURPLUS) * asked:
+                    raise _DisturbedError(f"{trial.total.offered} frames were sent, not {asked:.0f}")
                 return trial
             self.rate_pps = STEADY * trial.offered_pps or self.rate_pps
         raise _DisturbedError(trial.reason)
@@ -238,7 +272,8 @@ class BackToBackTest(Section):
     def rows(self, scene: Scene) -> Iterator[ResultRow]:
         """See `Section.rows`: one."""
         measure = scene.measurer(self.name, "burst")
-        found = back_to_back(measure, scene.sendable_pps, self.most_s, self.width, self.repeats, scene.repeat_invalid)
+        asked = scene.sendable_pps, self.most_s, self.width, self.repeats, scene.repeat_invalid
+        found = back_to_back(measure, *asked, paced=scene.paced)
         rate_pps = found.rate_pps
         warnings = scene.short("back-to-back: bursts", self.most_s, RFC_TRIAL_S, "RFC 2544 section 26.4")
         if rate_pps < scene.line_rate_pps:

@@ -9,7 +9,7 @@ import time
 from importlib import resources
 from pathlib import Path, PurePosixPath
 
-from nvbench.errors import CommandError, NotReadyError
+from nvbench.errors import CommandError, LostConnectionError, NotReadyError
 from nvbench.hosts.base import Host
 
 COMPILER_FLAGS = ("-O3", "-Wall", "-Wextra", "-pthread", "-lm")
@@ -59,6 +59,8 @@ def _target(host: Host, folder: str) -> tuple[str, list[str]]:
         compiler = host.run(["cc", "-dumpfullversion", "-dumpmachine"]).stdout.split()
         # After pkg-config's own, so that its cautious -march gives way to this host's.
         flags += [flag for flag in THIS_PROCESSOR if _takes(host, flag)][:1]
+    except LostConnectionError:
+        raise
     except CommandError as error:
         raise NotReadyError(
             f"nvgen cannot be compiled: {error.what}", place=f"host {host.name}", remedy=_INSTALL

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 import re
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -27,7 +28,7 @@ from pathlib import Path
 from nvbench.abilities import Ability
 from nvbench.dpdk import known
 from nvbench.endpoint import LinkKind
-from nvbench.errors import CommandError, GeneratorError
+from nvbench.errors import CommandError, GeneratorError, LostConnectionError
 from nvbench.generators.base import DPDK_LINKS, Kind, OnLive, Seat, runtime_folder, telemetry
 from nvbench.generators.capture import capture, unrolled
 from nvbench.generators.minder import Minder, Type, Window
@@ -45,9 +46,12 @@ PROMPT = "pmd> "
 """Other threads of it may write into the middle of its prompt."""
 
 _COMPLAINT = re.compile(
-    r"^.*(?:Bad arguments|Command not found|Ambiguous|\b[Ii]nvalid|[Ff]ail|\b[Ee]rror\b|[Cc]annot|not supported).*$",
+    r"^.*(?:Bad arguments|Command not found|Ambiguous|\b[Ii]nvalid|[Ff]ail|(?<!RX-)\b[Ee]rror\b|[Cc]annot"
+    r"|not supported).*$",
     re.MULTILINE,
 )
+"""`RX-error` is one of the counters that it prints when it stops."""
+
 _ATTACHED = re.compile(r"^Port (\d+) is attached", re.MULTILINE)
 
 BURST_S = 0.1
@@ -59,6 +63,9 @@ RECORD_BYTES = 16
 
 SPARE_S = 0.01
 """A burst is given this beyond the time that it was asked to take; what has not left then is late."""
+
+LOOK_S = 0.1
+"""Between two looks at a link that is not up yet."""
 
 TRIES = 1_000_000
 """A NIC whose queue is full is asked so often to take the rest of a burst: some 30 ms."""
@@ -109,8 +116,11 @@ class Testpmd:
 
     def ready(self, timeout_s: float = 30.0) -> None:
         """See `Generator.ready`."""
+        deadline = time.monotonic() + timeout_s
         self._minder.read(self._tool, PROMPT, timeout_s)
         self.version = f"testpmd of {dict(self._minder.ask(self._tool, '/info'))['version']}"
+        for place in range(len(self._command.layout.numbers)) if self._has_nics() else ():
+            self._mbps(place, deadline)
 
     def check_alive(self) -> None:
         """See `Generator.check_alive`."""
@@ -173,7 +183,8 @@ class Testpmd:
         asked = Step(load_pps, duration_s)
         if frames:
             return burst(watched, asked, ends, abort, told=watched.texts[len(window.go)], most_pps=most_pps)
-        return timed(watched, asked, ends, abort, ring_frames=self._seat.layout.descriptors, limited=self._limited)
+        ring_frames, on_wires = self._seat.layout.descriptors, self._has_nics()
+        return timed(watched, asked, ends, abort, ring_frames=ring_frames, on_wires=on_wires, limited=self._limited)
 
     def close(self) -> None:
         """See `Generator.close`."""
@@ -238,7 +249,21 @@ class Testpmd:
         return "stop", f"set portlist {','.join(map(str, self._command.layout.numbers))}", "set fwd rxonly", "start"
 
     def _has_nics(self) -> bool:
-        return all("-a" in port.eal for port in self._seat.layout.ports)
+        return all("-a" in port.eal for port in self._seat.layout.ports if port.device)
+
+    def _mbps(self, place: int, deadline: float = 0.0) -> int:
+        """What the link of a port carries, in Mbit/s; `place` is the port's among those that it has.
+
+        Raises:
+            GeneratorError: It is down, and still so at the deadline, on `time.monotonic`.
+        """
+        question = f"/ethdev/link_status,{self._command.layout.numbers[place]}"
+        while not (mbps := int((self._minder.ask(self._tool, question) or {}).get("speed", 0))):
+            if time.monotonic() >= deadline:
+                name = [port.device for port in self._seat.layout.ports if port.device][place]
+                raise GeneratorError(f"port {name}: its link is down", place=self._place)
+            time.sleep(LOOK_S)
+        return mbps
 
     def _limit(self, load_pps: float) -> float:
         """Hold NICs to a load, or let go of them.
@@ -247,24 +272,24 @@ class Testpmd:
             The most that one sends then, in frames per second; inf where there are none.
 
         Raises:
-            GeneratorError: One does not limit the rate of a queue; with its driver's answer.
+            GeneratorError: Its link is down, or it does not limit the rate of a queue; with its driver's answer.
         """
         assert self._traffic is not None  # noqa: S101 - asked before
         if not self._has_nics():
             return math.inf
         ports = self._command.layout.numbers[: self._traffic.directions]
-        mbps = [int(self._minder.ask(self._tool, f"/ethdev/link_status,{port}")["speed"]) for port in ports]
-        line_pps = line_rate_pps(min(mbps) * 1e6, self._traffic.average_frame_bytes)
-        limited = load_pps < line_pps
+        mean_bytes = self._traffic.average_frame_bytes
+        lines_pps = [line_rate_pps(self._mbps(place) * 1e6, mean_bytes) for place in range(len(ports))]
+        limited = load_pps < max(lines_pps)
         if limited or self._limited:
             # In what a NIC takes for Mbit/s the frames are counted with their FCS, without preamble and gap.
             queues = self._seat.layout.queues
-            mbps_each = load_pps * self._traffic.average_frame_bytes * 8 / 1e6 / queues
+            mbps_each = load_pps * mean_bytes * 8 / 1e6 / queues
             limit = math.ceil(mbps_each) if limited else 0
             for port in ports:
                 self._do(*(f"set port {port} queue {queue} rate {limit}" for queue in range(queues)))
         self._limited = limited
-        return min(load_pps, line_pps)
+        return min(load_pps, *lines_pps)
 
     def _typed(self, line: str) -> Type:
         return Type(self._tool, f"{line}\n", PROMPT)
@@ -298,6 +323,8 @@ def _missing(host: Host, program: str) -> str:
     for name in (program or PROGRAM, "python3"):
         try:
             found = host.run(["which", name], check=False).ok
+        except LostConnectionError:
+            raise
         except CommandError:
             found = False
         if not found:

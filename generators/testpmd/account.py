@@ -47,15 +47,34 @@ def busy_s(told: str) -> float:
     return int(found[1]) / (int(found[2]) * 1e6)
 
 
-def timed(watched: Watched, asked: Step, ends: Ends, abort: AbortRule, *, ring_frames: int, limited: bool) -> Trial:
+def timed(
+    watched: Watched,
+    asked: Step,
+    ends: Ends,
+    abort: AbortRule,
+    *,
+    ring_frames: int,
+    on_wires: bool = False,
+    limited: bool = False,
+) -> Trial:
     """The trial that was watched while frames were sent for a time.
 
-    What leaves a source and not its port was refused by the port's device, unless a limit that was set kept it back.
+    What leaves a source and not its port was refused by the port's device, unless that is a NIC: a source in memory
+    is faster than any wire, and what leaves the NIC is what the device behind the wire was offered.
+
+    Args:
+        watched: What the minder saw.
+        asked: The load and the time.
+        ends: The ports.
+        abort: When the trial was to end early.
+        ring_frames: What a receive ring holds.
+        on_wires: Whether the ports are NICs.
+        limited: Whether they were told a rate.
     """
     total = watched.total
-    counted = [total[place].opackets for place in ends.sends] if limited else [total[p].ipackets for p in ends.sources]
+    counted = [total[place].opackets for place in ends.sends] if on_wires else [total[p].ipackets for p in ends.sources]
     rate_pps = sum(
-        watched.sent_pps(send) if limited else watched.received_pps(source)
+        watched.sent_pps(send) if on_wires else watched.received_pps(source)
         for send, source in zip(ends.sends, ends.sources, strict=True)
     )
     elapsed_s = sum(counted) / rate_pps if rate_pps else asked.duration_s

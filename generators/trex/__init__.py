@@ -11,7 +11,7 @@ from typing import Any
 
 from nvbench.abilities import Ability
 from nvbench.endpoint import LinkKind
-from nvbench.errors import CommandError, GeneratorError
+from nvbench.errors import CommandError, GeneratorError, LostConnectionError
 from nvbench.fingerprint import cores
 from nvbench.generators.account import judge
 from nvbench.generators.base import Kind, Live, OnLive, Seat
@@ -29,6 +29,9 @@ HOME = "/opt/trex"
 RELEASES = "https://trex-tgn.cisco.com/trex/release/"
 MOST_BYTES = 9 * 1024 + 22 + FCS_BYTES
 """The largest frame that it takes, with FCS."""
+
+START_S = 120.0
+"""A server that is not up in this time, or a link, will not be; its driver then says why."""
 
 ANSWER_S = 15.0
 """Its client gives up on a server that hangs before this."""
@@ -88,11 +91,12 @@ class Trex:
                 "pci": [port.device for port in ports if not port.kernel],
                 "ports": len(ports),
                 "mark": seat.file_prefix,
+                "patience_s": START_S,
             }
         )
         return started
 
-    def ready(self, timeout_s: float = 30.0) -> None:
+    def ready(self, timeout_s: float = START_S + ANSWER_S) -> None:
         """See `Generator.ready`."""
         self.version = f"TRex {self._talk.event('ready', time.monotonic() + timeout_s)['version']}"
 
@@ -208,6 +212,8 @@ def _missing(host: Host, program: str) -> str:
     code = "import sys; sys.path.insert(0, sys.argv[1]); import trex.stl.api"
     try:
         done = host.run(["python3", "-c", code, f"{folder}/{_CLIENT}"], check=False)
+    except LostConnectionError:
+        raise
     except CommandError as error:
         return f"no Python 3 that runs TRex's client ({error.what})"
     lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
-from nvbench.generators.native import built
+import pytest
+
+from nvbench.errors import LostConnectionError
+from nvbench.generators.native import build, built
 from nvbench.hosts import Completed
 
 
@@ -28,3 +31,12 @@ def test_a_program_is_for_one_kind_of_processor_and_its_name_tells():
     first, same, other, none = (built(FakeHost(takes), "/cache") for takes in every)
     assert first == same  # one flag is enough
     assert len({first, other, none}) == 3
+
+
+def test_a_host_that_cannot_be_heard_does_not_lack_a_compiler():
+    class Lost(FakeHost):
+        def run(self, argv: Sequence[str], **options) -> Completed:
+            raise LostConnectionError("the SSH connection is gone", place="host arm")
+
+    with pytest.raises(LostConnectionError):
+        build(Lost(()), "/cache")

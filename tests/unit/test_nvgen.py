@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nvbench.endpoint import Port
-from nvbench.errors import CommandError, GeneratorError, NotReadyError
+from nvbench.errors import CommandError, GeneratorError, LostConnectionError, NotReadyError
 from nvbench.generators.base import Layout, Live
-from nvbench.generators.nvgen import Done, Nvgen, NvgenCommand, build, judge
+from nvbench.generators.nvgen import NVGEN, Done, Nvgen, NvgenCommand, build, judge
 from nvbench.hosts.base import Completed
 from nvbench.traffic import Direction, Traffic
 from nvbench.trial import AbortRule, Counters, Latency, Pauses, Step, Timeline, Validity
@@ -497,3 +497,15 @@ def test_build_names_the_first_error() -> None:
     host.respond = respond
     with pytest.raises(NotReadyError, match=r"nvgen does not compile: main.c:3:1: fatal error: no rte_eal.h"):
         build(host, "/c")
+
+
+def test_a_host_that_cannot_be_heard_does_not_lack_its_libraries() -> None:
+    def lost_after_the_compiler(argv: Sequence[str]) -> Completed:
+        if argv[0] == "pkg-config":
+            raise LostConnectionError("the SSH connection is gone", place="host lab1")
+        return Completed(tuple(argv), 0, "", "", 0.0)
+
+    host = FakeHost()
+    host.respond = lost_after_the_compiler
+    with pytest.raises(LostConnectionError):
+        NVGEN.missing(host, "")

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nvbench.generators.devices import Device
+from nvbench.generators.simulated import SimulatedGenerator
 from nvbench.rfc2544.back_to_back import (
     BackToBackTest,
     back_to_back,
@@ -129,3 +130,51 @@ def test_disturbed_bursts_are_no_loss():
     assert row.burst_frames is None
     assert row.trials == row.invalid_trials == 4 + 16 + 16  # of 2 s, then of a sixteenth each
     assert "0 of 5 repeats undisturbed" in row.warnings[0]
+
+
+def unpaced(device: Device, memory_pps: float, file_pps: float, counted_s: float = 0.1):
+    """A scene whose generator counts out short bursts, at another speed than that at which it sends for a time."""
+    generator = SimulatedGenerator(device, seed=1)
+
+    def measure(load_pps, duration_s, abort, *, then=None, detail=False):
+        asked = load_pps * duration_s
+        pps = file_pps if duration_s <= counted_s else memory_pps
+        seconds = asked / pps if duration_s <= counted_s else duration_s
+        trial = generator.trial(pps, seconds, abort, then=then, detail=detail)
+        late = max(0, round(load_pps * trial.elapsed_s) - trial.total.offered)
+        slow = {"validity": Validity.UNDERSENT, "reason": "slow"} if late > 0.001 * trial.total.offered else {}
+        counted = (replace(trial.directions[0], late=late),)
+        return replace(trial, intended_pps=load_pps, duration_s=duration_s, directions=counted, **slow)
+
+    stage = scene(device, ceiling_pps=memory_pps, paced=False)
+    stage.measurer = lambda test, purpose: measure
+    return stage
+
+
+def test_a_generator_that_cannot_be_paced_sends_bursts_as_fast_as_it_holds_them():
+    row = only(BackToBackTest(repeats=3).rows(unpaced(Device(capacity_pps=1e6, buffer_frames=2000), 9e6, 2e6)))
+    assert row.verdict == "device limited"
+    assert row.rate_pps == pytest.approx(2e6)
+    assert row.burst_frames == pytest.approx(2000 / (1 - 1 / 2), rel=0.011)
+
+
+def test_repeats_that_end_at_the_longest_burst_of_all_are_told():
+    stage = scene(Device(capacity_pps=20e6))
+    measure, trials = stage.measurer("back_to_back", "burst"), []
+
+    def loses_once(load_pps, duration_s, abort, *, then=None, detail=False):
+        trials.append(measure(load_pps, duration_s, abort))
+        return sent(20_000_000, 9) if len(trials) == 1 else trials[-1]
+
+    stage.measurer = lambda test, purpose: loses_once
+    row = only(BackToBackTest(repeats=2).rows(stage))
+    assert row.verdict == "device limited"
+    assert row.warnings == ("back-to-back: 2 of 2 repeats passed at the longest burst that was tried",)
+
+
+def test_bursts_that_are_not_counted_out_are_no_limit_of_the_device():
+    # It forwards all that is sent in short bursts, and loses half of what is sent for a time.
+    row = only(BackToBackTest(repeats=3).rows(unpaced(Device(capacity_pps=4e6, buffer_frames=2000), 9e6, 2e6)))
+    assert row.verdict == "at least this: nothing lost in 0.0625 s"
+    assert row.burst_frames == pytest.approx(0.95 * 2e6 * 0.0625)
+    assert "bursts longer than 0.0625 s were disturbed, or are of more frames than asked for" in row.warnings[1]

@@ -1,5 +1,6 @@
 """The conductor, on a simulated device: what it stores, and what it holds against a trial."""
 
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -290,6 +291,7 @@ def test_a_trial_whose_host_is_lost_is_kept_as_invalid_and_the_next_has_a_new_ri
         rigs.append(Rig(Datapath(), generator, lambda: PollerWatch(LocalHost(), None, ()), clock_ahead_s=2.5))
         return nullcontext(rigs[-1])
 
+    began = time.time()
     with RunWriter.create(tmp_path, RunHeader("p", "t")) as store, StandingRig(bring_up) as standing:
         measurer = Measurer(standing, store, Silent(), Subject("c", "mrr", "fake", "fake", 64), "x", Traffic(64))
         lost, good = (measurer(1e6, 1.0, AbortRule()) for _ in range(2))
@@ -299,6 +301,7 @@ def test_a_trial_whose_host_is_lost_is_kept_as_invalid_and_the_next_has_a_new_ri
     kept = nvbench.open_results(store.path).trials().to_pylist()
     assert [row["validity"] for row in kept] == ["gone", "valid"]
     assert good.started_at == 997.5  # by this machine's clock, not by the host's
+    assert lost.started_at == pytest.approx(began, abs=1.0)
 
 
 def test_addresses_are_those_of_the_rig_that_stands_now(tmp_path):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 
 from nvbench.abilities import Ability
 from nvbench.endpoint import LinkKind, Port
-from nvbench.errors import GeneratorError
+from nvbench.errors import GeneratorError, LostConnectionError
+from nvbench.generators import testpmd
 from nvbench.generators.base import Layout, OnLive, Seat
 from nvbench.generators.minder import PortCounters, Type, Watched, Window
 from nvbench.generators.testpmd import TESTPMD, Testpmd, TestpmdCommand
@@ -40,8 +42,11 @@ class FakeHost:
         self.there = there
         self.files: dict[str, bytes] = {}
         self.removed: list[str] = []
+        self.lost = False
 
     def run(self, argv: Sequence[str], *, timeout_s: float = 30.0, stdin: str = "", check: bool = True) -> Completed:
+        if self.lost:
+            raise LostConnectionError("the SSH connection is gone", place="host lab1")
         return Completed(tuple(argv), 0 if argv[-1] in self.there else 1, "", "", 0.0)
 
     def upload(self, source: Path, path: str) -> None:
@@ -64,6 +69,8 @@ class FakeMinder:
     waited_s: float = 0.0
     refuses: str = ""
     stops: str = "stop"
+    says: str = ""
+    links: Iterator[Any] = field(default_factory=lambda: repeat({"status": "UP", "speed": 10000, "duplex": "full"}))
     typed: list[str] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     attached: int = 2
@@ -81,10 +88,11 @@ class FakeMinder:
         if line.startswith("port detach"):
             self.attached -= 1
         recorded = {"start": "start", "stop": self.stops}
-        return (RECORDED / f"{recorded[line]}.txt").read_text() if line in recorded else f"{line}\ntestpmd> "
+        said = (RECORDED / f"{recorded[line]}.txt").read_text() if line in recorded else f"{line}\ntestpmd> "
+        return said.replace("RX-packets", f"{self.says}RX-packets", 1)
 
     def ask(self, tool: int, question: str) -> Any:
-        return {"version": "DPDK 22.11.11"} if question == "/info" else {"status": "UP", "speed": 10000}
+        return {"version": "DPDK 22.11.11"} if question == "/info" else next(self.links)
 
     def read(self, tool: int, until: str, timeout_s: float) -> str:
         return "testpmd> "
@@ -345,11 +353,73 @@ def test_nics_are_held_to_a_load_and_let_go_of() -> None:
     assert trial.directions == (Counters(sent=1_000_000, received=1_000_000),)
     assert trial.valid
     minder.typed.clear()
-    assert sender.trial(20e6, 1.0, NO_ABORT).total.refused == 7_000_000
+    sender.trial(20e6, 1.0, NO_ABORT)
     assert minder.typed[:2] == ["set port 1 queue 0 rate 0", "set port 1 queue 1 rate 0"]
     minder.typed.clear()
     sender.trial(20e6, 1.0, NO_ABORT)
     assert minder.typed[0] == "stop"
+
+
+def test_what_a_nic_cannot_send_at_line_rate_was_never_offered_to_the_device() -> None:
+    # A source in memory is several times as fast as the wire of 10 Gbit/s, which carries 812743 frames of 1518 bytes.
+    looks = (row(0, 812_740), row(812_740), row(3_000_000), row())
+    sender, _ = generator(FakeMinder(looks=looks), NICS)
+    sender.configure(Traffic(1518))
+    at_line_rate = sender.trial(812_743.0, 1.0, NO_ABORT)
+    assert at_line_rate.directions == (Counters(sent=812_740, late=3, received=812_740),)
+    assert at_line_rate.valid
+    flat_out = sender.trial(1e9, 1.0, NO_ABORT)
+    assert (flat_out.validity, flat_out.total.refused) == (Validity.UNDERSENT, 0)
+    assert flat_out.offered_pps == pytest.approx(812_740)
+
+
+def test_a_nic_with_a_reflector_behind_it_is_held_to_a_load_too() -> None:
+    minder = FakeMinder(looks=(row(1_000_000, 1_000_000), row(8_000_000)))
+    sender, _ = generator(minder, (NICS[1], Port((), "")))
+    sender.configure(Traffic(64))
+    assert sender.trial(1e6, 1.0, NO_ABORT).valid
+    assert "set port 0 queue 0 rate 512" in minder.typed
+
+
+def test_the_faster_of_two_nics_is_held_to_the_line_rate_of_the_slower() -> None:
+    speeds = ({"status": "UP", "speed": speed} for speed in (10_000, 25_000))
+    minder = FakeMinder(looks=(row(),) * 4, links=speeds)
+    sender, _ = generator(minder, NICS)
+    sender.configure(BOTH_WAYS)
+    minder.typed.clear()
+    sender.trial(10e9 / 8 / 84, 1.0, NO_ABORT)
+    assert minder.typed[:2] == ["set port 1 queue 0 rate 7620", "set port 0 queue 0 rate 7620"]
+
+
+DOWN = {"status": "DOWN"}
+UP = {"status": "UP", "speed": 10000, "duplex": "full-duplex"}
+
+
+def test_nics_are_ready_when_their_links_are_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(testpmd, "LOOK_S", 0.0)
+    minder = FakeMinder(links=iter([DOWN, DOWN, UP, UP]))
+    generator(minder, NICS)[0].ready()
+    assert list(minder.links) == []
+    generator(FakeMinder(links=iter([])))[0].ready()  # virtual links have switches at their ends
+
+
+@pytest.mark.parametrize("told", [DOWN, {"status": "UP", "speed": 0}, None])
+def test_a_link_that_is_down_is_named(told: Any) -> None:
+    sender, _ = generator(FakeMinder(links=repeat(told)), NICS)
+    with pytest.raises(GeneratorError, match=r"^host lab1: port 0000:3b:00.1: its link is down$"):
+        sender.ready(0.0)
+    sender, _ = generator(FakeMinder(links=chain([UP, UP, UP], repeat(told))), NICS)
+    sender.ready(0.0)
+    sender.configure(BOTH_WAYS)
+    with pytest.raises(GeneratorError, match=r"^host lab1: port 0000:3b:00.0: its link is down$"):
+        sender.trial(1e6, 1.0, NO_ABORT)
+
+
+def test_errors_that_a_port_counted_are_no_complaint() -> None:
+    minder = FakeMinder(looks=burst_of(219), says="RX-error: 1\n  RX-nombufs: 0             \n  ")
+    sender, _ = generator(minder)
+    sender.configure(Traffic(64))
+    assert sender.trial(219.0, 1.0, NO_ABORT).valid
 
 
 def test_a_nic_that_does_not_hold_its_rate_is_told() -> None:
@@ -410,3 +480,10 @@ def test_the_kind() -> None:
     assert TESTPMD.missing(FakeHost("python3"), "") == "no dpdk-testpmd"
     assert TESTPMD.missing(FakeHost("/opt/testpmd"), "/opt/testpmd") == "no python3"
     assert TESTPMD.memory_mb(144) == 224
+
+
+def test_a_host_that_cannot_be_heard_does_not_lack_testpmd() -> None:
+    host = FakeHost("dpdk-testpmd", "python3")
+    host.lost = True
+    with pytest.raises(LostConnectionError):
+        TESTPMD.missing(host, "")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,13 @@ from hypothesis import strategies as st
 
 from nvbench.abilities import Ability
 from nvbench.endpoint import LinkKind, Port
-from nvbench.errors import GeneratorError
+from nvbench.errors import GeneratorError, LostConnectionError
 from nvbench.generators import trex
 from nvbench.generators.base import Layout, Live, Seat
 from nvbench.generators.trex import TREX, Trex, find
 from nvbench.generators.trex.account import Pace, account, directions, latency, overflowed
 from nvbench.generators.trex.setup import TrexConfig, streams
-from nvbench.hosts import LocalHost
+from nvbench.hosts import Completed, LocalHost
 from nvbench.traffic import Direction, FlowField, Template, Traffic, templates
 from nvbench.trial import AbortRule, Counters, Step, Validity
 
@@ -226,6 +227,20 @@ def test_what_lacks_is_told(home: Path) -> None:
     )
 
 
+def test_a_host_that_cannot_be_heard_does_not_lack_it(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = LocalHost()
+    run = host.run
+
+    def lost_at_the_client(argv: Sequence[str], **options: Any) -> Completed:
+        if argv[0] == "python3":
+            raise LostConnectionError("the SSH connection is gone", place="host lab1")
+        return run(argv, **options)
+
+    monkeypatch.setattr(host, "run", lost_at_the_client)
+    with pytest.raises(LostConnectionError):
+        TREX.missing(host, str(home))
+
+
 def test_what_it_can_do() -> None:
     assert TREX.abilities(TREX.links) == {Ability.PACED, Ability.BURSTS, Ability.LATENCY, Ability.ADDRESSES}
     assert LinkKind.VHOST_USER not in TREX.links
@@ -371,6 +386,20 @@ def test_a_server_that_cannot_be_used(start: Callable[..., Trex], quirks: dict[s
     with pytest.raises(GeneratorError, match=message) as raised:
         generator.ready(10.0)
     assert raised.value.place == "host local"
+
+
+def test_a_link_that_stays_down_is_told_by_the_driver_before_anybody_gives_up_on_it(
+    start: Callable[..., Trex], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trex, "START_S", 0.5)
+    generator = start(ready=False, link=False)
+    with pytest.raises(GeneratorError, match="the link of TRex's port 0 is down"):
+        generator.ready()
+
+
+def test_a_server_may_take_longer_to_start_than_other_generators() -> None:
+    waits = inspect.signature(Trex.ready).parameters["timeout_s"].default
+    assert waits > trex.START_S > 100.0
 
 
 def test_a_server_of_somebody_else(start: Callable[..., Trex], tmp_path: Path) -> None:
