@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -16,12 +17,12 @@ from nvbench.errors import NotReadyError
 from nvbench.generators import AUTO, KINDS, Kind
 from nvbench.guests import GuestSide, testpmd
 from nvbench.hosts import Host, LocalHost
-from nvbench.hosts.held import hold
+from nvbench.hosts.held import Hold
 from nvbench.hosts.recording import RecordingHost
 from nvbench.journal import Journal, Restore, locked, state_folder
 from nvbench.placement import Placement, place_cores
 from nvbench.plan import Plan, Setup
-from nvbench.ports import make_ports_ready
+from nvbench.ports import make_ports_ready, port_names
 from nvbench.testbed import Testbed
 from nvbench.topology import guests
 
@@ -47,13 +48,20 @@ class Bench:
     """A testbed that this process holds."""
 
     def __init__(
-        self, testbed: Testbed, hosts: Mapping[str, RecordingHost], journal: Journal, placement: Placement
+        self,
+        testbed: Testbed,
+        hosts: Mapping[str, RecordingHost],
+        journal: Journal,
+        placement: Placement,
+        holds: Sequence[Hold] = (),
     ) -> None:
         self.testbed = testbed
         self.placement = placement
         self.journal = journal
+        self.holds = holds
         self.clocks = {name: clock_offset(host) for name, host in hosts.items()}
         self._hosts = hosts
+        self._word = f"nv{secrets.token_hex(4)}"  # process ids do not tell runs apart that are in containers
         self._names = 0
 
     @property
@@ -79,7 +87,7 @@ class Bench:
     def new_name(self) -> str:
         """A name for what is brought up next; no other run and no earlier bring-up has it."""
         self._names += 1
-        return f"nv{os.getpid()}-{self._names}"
+        return f"{self._word}-{self._names}"
 
     def fingerprint(self) -> fingerprint.Fingerprint:
         """What each host is, and where things run on it."""
@@ -95,6 +103,16 @@ class Bench:
         """
         for host in self._hosts.values():
             host.run(["true"])
+
+    def keep_ports(self) -> None:
+        """Hold those ports again that were held over a connection which has broken.
+
+        Raises:
+            NotReadyError: Another nvbench has one by now.
+            CommandError: One cannot be locked.
+        """
+        for hold in self.holds:
+            hold.keep()
 
     def take_commands(self) -> list[list[str]]:
         """The commands run on the hosts since the last call, each behind its host's name."""
@@ -280,10 +298,9 @@ def bench(testbed: Testbed) -> Iterator[Bench]:
         if testbed.generator_host.local:
             _stay_on(placement.housekeeping_core, stack)
         _require_root(hosts)
-        for name, port in _ports(testbed):
-            stack.enter_context(hold(hosts[name], f"port-{port}"))
+        holds = [stack.enter_context(Hold(hosts[name], f"port-{port}")) for name, port in port_names(testbed, hosts)]
         journal = stack.enter_context(locked(testbed.name, hosts, testbed.source))
-        yield Bench(testbed, hosts, journal, placement)
+        yield Bench(testbed, hosts, journal, placement, holds)
 
 
 def placed(testbed: Testbed, hosts: Mapping[str, Host]) -> Placement:
@@ -295,12 +312,6 @@ def placed(testbed: Testbed, hosts: Mapping[str, Host]) -> Placement:
     near, far = hosts[testbed.generator.host], hosts[testbed.switch.host]
     together = fingerprint.machine(near) == fingerprint.machine(far)
     return place_cores(testbed, fingerprint.cores(near), None if together else fingerprint.cores(far))
-
-
-def _ports(testbed: Testbed) -> Iterator[tuple[str, str]]:
-    """The ports that are there once, by host: two programs cannot share one."""
-    for side in (testbed.generator, testbed.switch):
-        yield from ((side.host, port.pci or port.device or "") for port in side.ports if port.pci or port.device)
 
 
 def _require_root(hosts: Mapping[str, RecordingHost]) -> None:

@@ -19,15 +19,16 @@ from pathlib import Path
 from typing import IO, Any, ClassVar, Protocol
 
 from nvbench.errors import CommandError, LostConnectionError, NotReadyError
-from nvbench.hosts import Host
+from nvbench.hosts import RUN_FOLDER, Host
 
 RESTORE_TRIES = 60
+RETURN_S = 5.0
 
 
 def state_folder() -> Path:
-    """Where journals and locks live: of this boot, private to the user."""
+    """Where journals and locks live on this machine: of this boot, private to the user."""
     if os.geteuid() == 0:
-        return Path("/run/nvbench")
+        return Path(RUN_FOLDER)
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     return Path(runtime, "nvbench") if runtime else Path(f"/tmp/nvbench-{os.geteuid()}")  # noqa: S108 - 0700, checked
 
@@ -116,16 +117,23 @@ class RunBack:
     Attributes:
         argv: The command.
         needs: A path without which there is nothing to put back any more.
+        returns: Whether that comes back by itself, some time after what was undone before: the kernel hands the
+            devices of a namespace back once it has gone, and udev renames what a driver has found.
     """
 
     argv: tuple[str, ...]
     needs: str = field(default="", repr=False)
+    returns: bool = field(default=False, repr=False)
     kind: ClassVar[str] = "run_back"
 
     def undo(self, host: Host) -> None:
         """See `Undo.undo`."""
-        if not self.needs or host.exists(self.needs):
-            host.run(list(self.argv))
+        deadline = time.monotonic() + (RETURN_S if self.returns else 0.0)
+        while self.needs and not host.exists(self.needs):
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(0.05)
+        host.run(list(self.argv))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 
 from nvbench.datapaths.pci_driver import SYSFS, bind, bound_driver
-from nvbench.errors import CommandError, NotReadyError
+from nvbench.errors import CommandError, LostConnectionError, NotReadyError
 from nvbench.hosts import Host
 from nvbench.journal import Journal, RunBack
-from nvbench.testbed import PortWiring, Testbed
+from nvbench.testbed import PCI_ADDRESS, PortWiring, Testbed
 
 USABLE = ("vfio-pci", "igb_uio", "uio_pci_generic")
 """Drivers that hand a device over to a program."""
@@ -17,10 +18,40 @@ BIFURCATED = ("mlx4_core", "mlx5_core", "mana")
 """The kernel's drivers that stay: DPDK drives such a device through them."""
 
 NETWORK = "/sys/class/net"
+SIDES = ("generator", "switch")
+
+
+def port_names(testbed: Testbed, hosts: Mapping[str, Host], *, network: str = NETWORK) -> list[tuple[str, str]]:
+    """The hardware behind a testbed's ports, each with its host: what is there once has one name.
+
+    Returns:
+        Host's name, and a PCI address, or the name of a network device that has none.
+    """
+    found: dict[tuple[str, str], None] = {}
+    for side in (testbed.generator, testbed.switch):
+        for port in side.ports:
+            options = (word.partition("=") for word in (port.vdev or "").split(","))
+            device = port.device or next((value for key, _, value in options if key == "iface"), "")
+            if name := port.pci or (device and _hardware(hosts[side.host], f"{network}/{device}")):
+                found[side.host, name] = None
+    return list(found)
+
+
+def _hardware(host: Host, device: str) -> str:
+    """The PCI address of a network device, of which a virtio device is a part; else its name."""
+    path = host.run(["readlink", "-f", f"{device}/device"], check=False).stdout.strip()
+    told = re.search(rf"/({PCI_ADDRESS})(/virtio\d+)?$", path)
+    return told[1] if told else device.rpartition("/")[2]
 
 
 def make_ports_ready(
-    testbed: Testbed, hosts: Mapping[str, Host], journal: Journal, *, sysfs: str = SYSFS, network: str = NETWORK
+    testbed: Testbed,
+    hosts: Mapping[str, Host],
+    journal: Journal,
+    *,
+    sides: Collection[str] = SIDES,
+    sysfs: str = SYSFS,
+    network: str = NETWORK,
 ) -> None:
     """See that each port of a testbed is there and DPDK can have those that are its own; bind what is to be bound.
 
@@ -28,13 +59,14 @@ def make_ports_ready(
         testbed: What is on the bench.
         hosts: Its machines, by name.
         journal: Takes the undo before anything is changed.
+        sides: Whose ports: of the generator, the switch, or both.
         sysfs: Where the kernel shows its PCI bus.
         network: Where it shows its network devices.
 
     Raises:
         NotReadyError: One is not there, or is not DPDK's to have; says which, why, and what helps.
     """
-    for host, named, port in _physical(testbed, hosts):
+    for host, named, port in _physical(testbed, hosts, sides):
         if port.pci:
             _Port(host, named, port, sysfs, network).make_ready(journal)
         elif port.device and not host.exists(f"{network}/{port.device}"):
@@ -42,10 +74,12 @@ def make_ports_ready(
             raise NotReadyError(what, place=f"host {host.name}", remedy="`ip link` there tells its devices")
 
 
-def _physical(testbed: Testbed, hosts: Mapping[str, Host]) -> Iterator[tuple[Host, str, PortWiring]]:
+def _physical(
+    testbed: Testbed, hosts: Mapping[str, Host], sides: Collection[str]
+) -> Iterator[tuple[Host, str, PortWiring]]:
     for side, section in (("generator", testbed.generator), ("switch", testbed.switch)):
         for index, port in enumerate(section.ports):
-            if port.pci or port.device:
+            if side in sides and (port.pci or port.device):
                 yield hosts[section.host], f"{side}.ports.{index}", port
 
 
@@ -77,11 +111,14 @@ class _Port:
         if reason := self._in_use():
             raise self._not_ready(reason, "free it, or name another port")
         for device in self._devices():
-            if "up" in (self._host.read(f"{self._network}/{device}/operstate") or ""):
+            # As it was set: what it is, `operstate`, is down without a carrier.
+            if int(self._host.read(f"{self._network}/{device}/flags") or "0", 16) & 1:
                 up = ("ip", "link", "set", "dev", device, "up")
-                journal.record(self._host, RunBack(up, needs=f"{self._network}/{device}"))
+                journal.record(self._host, RunBack(up, needs=f"{self._network}/{device}", returns=True))
         try:
             bind(self._host, journal, self._address, str(self._wanted), sysfs=self._sysfs)
+        except LostConnectionError:
+            raise
         except CommandError as error:
             raise self._not_ready(f"cannot be bound: {error.what}", error.remedy) from error
 

@@ -24,14 +24,12 @@ from nvbench.generators.simulated import SimulatedGenerator
 from nvbench.guests import Guest
 from nvbench.guests.namespace import Namespace
 from nvbench.guests.testpmd import Testpmd as ReflectingGuest
-from nvbench.hosts import Host, LocalHost
-from nvbench.journal import EndPrograms, Remove, state_folder
+from nvbench.hosts import RUN_FOLDER, Host, LocalHost
+from nvbench.journal import EndPrograms, Remove
 from nvbench.plan import Setup
 from nvbench.rising import CLIENT, SERVER, Rising
 from nvbench.tables import Reading
 from nvbench.testpmd import PROGRAM
-
-READY_PATIENCE_S = 30.0
 
 
 @dataclass
@@ -145,7 +143,7 @@ def frame_rig(bench: Bench, setup: Setup, generator: Kind | None, *, drain_s: fl
         except DatapathError:
             sender.check_alive()  # its end is then the fault to tell
             raise
-        sender.ready(READY_PATIENCE_S)
+        sender.ready()
         datapath = rising.datapath
         yield Rig(
             datapath,
@@ -171,7 +169,7 @@ def _seat(bench: Bench, rising: Rising, setup: Setup, generator: Kind, drain_s: 
         memory_mb=generator.memory_mb(generator_memory_mb(setup.parameters, setup.max_frame_bytes)),
     )
     host, prefix = bench.generator_host, f"{rising.name}-gen"
-    folder = f"{state_folder()}/{prefix}"
+    folder = f"{RUN_FOLDER}/{prefix}"
     for undo in (dpdk_files(prefix), Remove(folder), EndPrograms(prefix)):
         bench.journal.record(host, undo)
     host.make_folder(folder)
@@ -265,8 +263,10 @@ def taken_down(bench: Bench) -> Iterator[ExitStack]:
     """A stack whose end leaves nothing in the journal that was written down since.
 
     Raises:
+        NotReadyError: A connection broke, and another nvbench has a port by now that was held over it.
         RunBrokeError: Something could not be undone; it stays in the journal.
     """
+    bench.keep_ports()
     mark = bench.journal.mark()
     try:
         with ExitStack() as stack:

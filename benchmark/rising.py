@@ -17,8 +17,7 @@ from nvbench.generators import Kind
 from nvbench.generators.base import far_device, far_end
 from nvbench.guests import Guest, GuestPlace, Nic, make_guest
 from nvbench.guests.namespace import Namespace
-from nvbench.hosts import Host, NamespaceHost
-from nvbench.journal import state_folder
+from nvbench.hosts import RUN_FOLDER, Host, NamespaceHost
 from nvbench.plan import Setup
 from nvbench.testbed import PortWiring
 from nvbench.topology import End, GuestPort, Outer, forwarders, guests, segments
@@ -40,7 +39,7 @@ class Rising:
     def __init__(self, bench: Bench, setup: Setup, stack: ExitStack, generator: Kind | None = None) -> None:
         self.name = bench.new_name()
         self._bench, self._setup, self._stack = bench, setup, stack
-        self._folder = f"{state_folder()}/{self.name}"
+        self._folder = f"{RUN_FOLDER}/{self.name}"
         kinds = link_kinds(setup.path, setup.parameters, bench.testbed, generator)
         own_devices = setup.path.kind == "sriov" or setup.path.guest == "ssh"
         self._private = bench.testbed.virtual and not own_devices

@@ -267,7 +267,7 @@ class Session:
         """
         found: dict[tuple[object, ...], Wire] = {}
         frames = [case for case in self.plan.cases if case.traffic is not None]
-        for setup in without_switch(frames, generator) if self.bench.testbed.virtual else ():
+        for setup in without_switch(frames, generator) if self.plan.ceilings else ():
             self.observer.stage("measuring the generator's ceiling and floor, without a switch")
             with StandingRig(partial(self._rig, setup)) as standing:
                 for case in setup.cases:
@@ -323,7 +323,7 @@ def arranged(held: Bench, testbed: Testbed) -> Iterator[Bench]:
         hosts = reach(testbed)
         for host in hosts.values():
             stack.callback(host.close)
-        yield Bench(testbed, hosts, held.journal, placed(testbed, hosts))
+        yield Bench(testbed, hosts, held.journal, placed(testbed, hosts), held.holds)
 
 
 def _step_aside(bench: Bench) -> None:

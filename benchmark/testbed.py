@@ -23,6 +23,7 @@ from nvbench.yamlfile import Document, locate, packaged, parse
 
 PACKAGE = "nvbench.profiles.testbeds"
 LOCAL = "local"
+PCI_ADDRESS = r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]"
 
 
 class Model(BaseModel):
@@ -64,7 +65,7 @@ def _tuple(value: object) -> object:
 Core = Annotated[int, Field(ge=0, le=65535)]
 Cores = Annotated[Annotated[tuple[Core, ...], Field(min_length=1)] | None, BeforeValidator(_auto_list)]
 HostName = Annotated[str, _form(r"[A-Za-z][A-Za-z0-9_-]{0,62}", "a word such as `switch`")]
-PciAddress = Annotated[str, _form(r"[0-9a-fA-F]{4}:[0-9a-fA-F]{2}:[0-9a-fA-F]{2}\.[0-7]", "like 0000:3b:00.0")]
+PciAddress = Annotated[str, _form(PCI_ADDRESS, "like 0000:3b:00.0"), AfterValidator(str.lower)]
 DeviceString = Annotated[str, _form(r"[a-z][\w.:-]*(,[\w.-]+=[^\s,\"']+)*", "like net_name0,key=value")]
 DeviceName = Annotated[str, _form(r"[A-Za-z0-9][\w.:@-]{0,14}", "a network device's name such as eth2")]
 Numa = Annotated[int, Field(ge=0, le=1023)]
@@ -131,7 +132,7 @@ class PortWiring(Model):
     @property
     def name(self) -> str | None:
         """The device by its name or address; None for a virtual link, whose device is made with it."""
-        return self.pci.lower() if self.pci is not None else self.device or self.vdev
+        return self.pci or self.device or self.vdev
 
 
 Ports = Annotated[tuple[PortWiring, ...], BeforeValidator(_tuple)]

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from nvbench.cabling import make_namespace, make_veth, take_device
 from nvbench.endpoint import LinkKind
-from nvbench.errors import CommandError, GuestError
+from nvbench.errors import CommandError, GuestError, LostConnectionError
 from nvbench.guests.base import GuestPlace, Nic
 from nvbench.guests.forwarding import bridge_devices
 from nvbench.hosts import Host, NamespaceHost
@@ -45,6 +45,8 @@ class Namespace:
             make_namespace(self._place.host, journal, self._inside.namespace)
             self.devices = tuple(self._connect(index, nic) for index, nic in enumerate(self._nics))
             self.version = f"network namespace, Linux {self._place.host.run(['uname', '-r']).stdout.strip()}"
+        except LostConnectionError:
+            raise
         except CommandError as error:
             raise GuestError(str(error), place=f"guest {self.name}") from error
 
@@ -58,7 +60,9 @@ class Namespace:
             raise GuestError("there is no such device", place=f"{host.name}: {nic.link.name}", remedy="see `ip link`")
         up = int(host.read(f"{path}/flags") or "0", 16) & 1
         state = "up" if up else "down"
-        journal.record(host, RunBack(("ip", "link", "set", "dev", nic.link.name, "mtu", mtu, state), needs=path))
+        back = ("ip", "link", "set", "dev", nic.link.name, "mtu", mtu, state)
+        # A virtual device, which is no hardware's, goes with the namespace instead.
+        journal.record(host, RunBack(back, needs=path, returns=host.exists(f"{path}/device")))
 
     def _connect(self, index: int, nic: Nic) -> str:
         outside = self._place.host

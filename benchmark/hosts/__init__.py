@@ -1,7 +1,7 @@
 """Machines: run commands, keep processes, handle small files."""
 
-from nvbench.hosts.base import Completed, Host, Process
+from nvbench.hosts.base import RUN_FOLDER, Completed, Host, Process
 from nvbench.hosts.local import LocalHost
 from nvbench.hosts.namespace import NamespaceHost
 
-__all__ = ["Completed", "Host", "LocalHost", "NamespaceHost", "Process"]
+__all__ = ["RUN_FOLDER", "Completed", "Host", "LocalHost", "NamespaceHost", "Process"]

@@ -13,6 +13,9 @@ from typing import Any, Protocol
 
 from nvbench.errors import CommandError
 
+RUN_FOLDER = "/run/nvbench"
+"""Where a host keeps what is of a run: root's alone, whoever it is that runs nvbench, and of this boot."""
+
 
 @dataclass(frozen=True, slots=True)
 class Completed:
@@ -91,8 +94,8 @@ class Host(Protocol):
         """Run a command to its end, with LC_ALL=C.
 
         Raises:
-            CommandError: It is not there, took longer than `timeout_s` and was ended, or, with `check`, ended with a
-                status other than 0.
+            CommandError: It is not there, or, with `check`, ended with a status other than 0.
+            CommandTimeoutError: It took longer than `timeout_s` and was ended.
             LostConnectionError: The connection to the host broke.
         """
 

@@ -2,48 +2,76 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Self
 
 from nvbench.errors import CommandError, LostConnectionError, NotReadyError
-from nvbench.hosts.base import Host, Process
+from nvbench.hosts.base import RUN_FOLDER, Host, Process
 
-FOLDER = "/run/nvbench"
 CONFLICT = 75
 PATIENCE_S = 10.0
 
 
-@contextmanager
-def hold(host: Host, name: str) -> Iterator[None]:
-    """Hold a name on a host, for as long as this process lives and the connection stands.
+class Hold:
+    """A name on a host, held within its context: as long as this process lives and the connection stands.
 
     A program on the host has the lock and ends with its standard input: nothing stays behind, also after kill -9.
 
     Args:
         host: The machine.
         name: A port or device as the host calls it.
-
-    Raises:
-        NotReadyError: Another nvbench has it.
-        CommandError: It cannot be locked.
     """
-    path = f"{FOLDER}/{name.replace('/', '-')}.lock"
-    host.make_folder(FOLDER)
-    conflict = ["--nonblock", "--conflict-exit-code", str(CONFLICT)]
-    holder = host.spawn(["flock", "--no-fork", *conflict, path, "cat"])
-    try:
-        if not _answers(holder):
-            status, told = holder.close(), holder.complaints()
-            if status == CONFLICT:
-                raise NotReadyError(
-                    f"{name} is used by another nvbench",
-                    place=f"host {host.name}",
-                    remedy=f"wait for it to end; `fuser {path}` there tells its holder",
-                )
-            raise CommandError(f"cannot lock {path}: {(told or ['no reason told'])[-1]}", place=f"host {host.name}")
-        yield
-    finally:
-        holder.close()
+
+    def __init__(self, host: Host, name: str) -> None:
+        self._host = host
+        self._name = name
+        self._holder: Process | None = None
+
+    def __enter__(self) -> Self:
+        """Take it.
+
+        Raises:
+            NotReadyError: Another nvbench has it.
+            CommandError: It cannot be locked.
+        """
+        self._take()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._let_go()
+
+    def keep(self) -> None:
+        """Take it anew where the connection over which it was held has broken.
+
+        Raises:
+            NotReadyError: Another nvbench has it now.
+            CommandError: It cannot be locked.
+        """
+        if self._holder is None or not _stands(self._holder):
+            self._let_go()  # on a host that has not noticed, our own program would still have it
+            self._take()
+
+    def _take(self) -> None:
+        path = f"{RUN_FOLDER}/{self._name.replace('/', '-')}.lock"
+        place = f"host {self._host.name}"
+        self._host.make_folder(RUN_FOLDER)
+        conflict = ["--nonblock", "--conflict-exit-code", str(CONFLICT)]
+        holder = self._holder = self._host.spawn(["flock", "--no-fork", *conflict, path, "cat"])
+        try:
+            held = _answers(holder)
+        except BaseException:
+            self._let_go()
+            raise
+        if held:
+            return
+        status, told = self._let_go(), holder.complaints()
+        if status == CONFLICT:
+            remedy = f"wait for it to end; `fuser {path}` there tells its holder"
+            raise NotReadyError(f"{self._name} is used by another nvbench", place=place, remedy=remedy)
+        raise CommandError(f"cannot lock {path}: {(told or ['no reason told'])[-1]}", place=place)
+
+    def _let_go(self) -> int | None:
+        holder, self._holder = self._holder, None
+        return holder.close() if holder is not None else None
 
 
 def _answers(holder: Process) -> bool:
@@ -54,4 +82,11 @@ def _answers(holder: Process) -> bool:
     except LostConnectionError:
         raise
     except (CommandError, TimeoutError):
+        return False
+
+
+def _stands(holder: Process) -> bool:
+    try:
+        return _answers(holder)
+    except LostConnectionError:
         return False

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from nvbench.errors import CommandError
+from nvbench.errors import CommandError, CommandTimeoutError
 from nvbench.hosts.base import Completed
 
 
@@ -143,7 +143,8 @@ class LocalHost:
                 os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
             if isinstance(error, subprocess.TimeoutExpired):
-                raise CommandError(f"{argv[0]} took more than {timeout_s:g} s", place=f"host {self.name}") from None
+                what = f"{argv[0]} took more than {timeout_s:g} s"
+                raise CommandTimeoutError(what, place=f"host {self.name}") from None
             raise
         done = Completed(tuple(argv), child.returncode, stdout, stderr, time.monotonic() - began)
         return done.checked(self.name) if check else done

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from paramiko import Channel, SSHClient, SSHException
 
-from nvbench.errors import CommandError, LostConnectionError, NotReadyError, NvbenchError
+from nvbench.errors import CommandError, CommandTimeoutError, LostConnectionError, NotReadyError, NvbenchError
 from nvbench.hosts.base import Completed
 from nvbench.hosts.ssh_connection import Connection
-from nvbench.hosts.ssh_process import STARTER, SshProcess
+from nvbench.hosts.ssh_process import STARTER, SshProcess, shell_prints
 from nvbench.hosts.ssh_reach import open_client
 
 KILL_AFTER_S = 2
@@ -80,7 +80,11 @@ class SshHost:
         self._sudo = self._way_to_root()
 
     def _way_to_root(self) -> tuple[str, ...]:
-        if self.run(["id", "-u"]).stdout.strip() == "0":
+        told = self.run(["id", "-u"]).stdout.strip()
+        if not told.isdigit():
+            remedy = "have ~/.bashrc and its like print only where somebody sits at a terminal"
+            raise NotReadyError(shell_prints(told.partition("\n")[0]), place=self._place, remedy=remedy)
+        if told == "0":
             return ()
         sudo = ("sudo", "-n")
         try:
@@ -135,7 +139,7 @@ class SshHost:
 
     def _run(self, argv: Sequence[str], given: bytes, timeout_s: float) -> Completed:
         line = self._line(["timeout", "-k", str(KILL_AFTER_S), f"{max(timeout_s, 0.001):.3f}", *argv])
-        too_long = CommandError(f"{argv[0]} took more than {timeout_s:g} s", place=self._place)
+        too_long = CommandTimeoutError(f"{argv[0]} took more than {timeout_s:g} s", place=self._place)
         connection = self._connected()
         began = time.monotonic()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from collections import deque
@@ -14,9 +15,15 @@ from paramiko import SSHException
 from nvbench.errors import CommandError, LostConnectionError
 from nvbench.hosts.base import Host
 from nvbench.hosts.ssh_connection import CHUNK, Connection
+from nvbench.hosts.ssh_reach import ANSWER_S
 
 START_S = 20.0
 ORPHAN_S = 0.5
+
+LONG_S = 1.0
+"""Who waits for a line this long, and does not just look, has to know in the end whether the host can be heard."""
+
+SETTLE_S = 0.1
 
 # SSH has no dependable way to signal a program, nor to say that there is none: so the shell that becomes the program
 # tells first who it is. Its line of proc_pid_stat(5) has the process id and the start time, which no other shares.
@@ -59,11 +66,15 @@ class SshProcess:
     def _started(self) -> str:
         why = f"no answer in {START_S:g} s"
         try:
-            if (stat := self.receive(START_S)) is not None:
-                return stat
-            self._channel.status_event.wait(START_S)
-            missing = self._channel.exit_status == 127
-            why = "No such file or directory" if missing else (self.complaints() or ["it ended at once"])[-1]
+            told = self.receive(START_S)
+            if told is not None and re.match(r"\d+ \(", told):
+                return told
+            if told is not None:
+                why = shell_prints(told)
+            else:
+                self._channel.status_event.wait(START_S)
+                missing = self._channel.exit_status == 127
+                why = "No such file or directory" if missing else (self.complaints() or ["it ended at once"])[-1]
         except TimeoutError:
             pass
         self._channel.close()
@@ -92,12 +103,26 @@ class SshProcess:
         try:
             line = self._lines.get(timeout=timeout_s)
         except queue.Empty:
-            raise TimeoutError from None
+            line = self._late(timeout_s)
         if line is None or isinstance(line, LostConnectionError):
             self._lines.put(line)  # the end stays readable
         if isinstance(line, LostConnectionError):
             raise line
         return line
+
+    def _late(self, waited_s: float) -> str | LostConnectionError | None:
+        """What came after its time, where the host could not be heard for a while, or cannot be heard at all.
+
+        Raises:
+            TimeoutError: Nothing did.
+        """
+        if waited_s >= LONG_S:
+            if not self._connection.answers(ANSWER_S):
+                return self._connection.lost()
+            time.sleep(SETTLE_S)  # whatever was said before the host answered is through, too
+        with suppress(queue.Empty):
+            return self._lines.get_nowait()
+        raise TimeoutError
 
     def complaints(self) -> list[str]:
         """See `Process.complaints`."""
@@ -122,15 +147,16 @@ class SshProcess:
 
     def kill(self) -> None:
         """See `Process.kill`."""
-        if self._lost:
-            self._end_orphan()
-        elif not self._channel.exit_status_ready():
+        if not (self._lost or self._channel.exit_status_ready()):
             self._signal("KILL")
+        if self._lost:  # which the signal may have been the first to notice
+            self._end_orphan()
         self._give_up()
 
     @property
     def _lost(self) -> bool:
-        return not self._given_up and self._channel.exit_status_ready() and self._connection.broke(self._channel)
+        ended = self._channel.exit_status_ready() or not self._connection.alive
+        return not self._given_up and ended and self._connection.broke(self._channel)
 
     def _give_up(self) -> None:
         self._given_up = True
@@ -151,6 +177,11 @@ class SshProcess:
                 return
             self._signal(signal)
             time.sleep(ORPHAN_S)
+
+
+def shell_prints(line: str) -> str:
+    """What is wrong where a login shell has something to say, which would be taken for what a command says."""
+    return f"its login shell prints {line[:80]!r} before a command's output"
 
 
 def _lines(read: Callable[[int], bytes]) -> Iterator[str]:

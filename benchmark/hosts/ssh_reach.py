@@ -6,8 +6,11 @@ import logging
 import shlex
 import socket
 import subprocess
+from base64 import b64decode
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import paramiko
@@ -33,6 +36,24 @@ class _UnknownKeyError(paramiko.SSHException):
 class _Refuse(paramiko.MissingHostKeyPolicy):
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
         raise _UnknownKeyError(key)
+
+
+class _Agent(paramiko.Agent):
+    """The user's SSH agent, as far as its keys are those of files of public keys."""
+
+    def __init__(self, public: tuple[str, ...]) -> None:
+        super().__init__()
+        self._listed = {_public_key(Path(name)) for name in public}
+
+    def get_keys(self) -> tuple[paramiko.AgentKey, ...]:
+        return tuple(key for key in super().get_keys() if key.asbytes() in self._listed)
+
+
+def _public_key(file: Path) -> bytes:
+    """The key in a file as ssh-keygen(1) writes it: kind, key, comment; empty where there is none."""
+    with suppress(OSError, ValueError, IndexError):
+        return b64decode(file.read_text().split()[1])
+    return b""
 
 
 class _Carried:
@@ -77,13 +98,14 @@ def _open(place: str, settings: SshSettings, jumped: int) -> paramiko.SSHClient:
     name, _, port = settings.known_as.removeprefix("[").partition("]:")
     stream = _stream(place, settings, jumped)
     try:
+        if settings.only_these:
+            client._agent = _Agent(settings.public)  # type: ignore[attr-defined]  # it takes all of them, or none
         client.connect(
             name,
             port=int(port or SSH_PORT),
             username=settings.user,
             key_filename=list(settings.keys),  # type: ignore[arg-type]  # it takes several, too
-            allow_agent=not settings.only_these,
-            look_for_keys=not settings.keys,
+            look_for_keys=not (settings.keys or settings.only_these),
             sock=stream,
             timeout=ANSWER_S,
             banner_timeout=ANSWER_S,
@@ -178,11 +200,13 @@ def _refusal(place: str, settings: SshSettings, client: paramiko.SSHClient, erro
         return NotReadyError(what, place=place, remedy=f"if that is right: {forget}; {_remember(settings)}")
     if isinstance(error, paramiko.PasswordRequiredException):
         what = f"the key to log in with is locked by a passphrase: {', '.join(settings.keys) or 'in ~/.ssh'}"
-        return NotReadyError(what, place=place, remedy="give it to an SSH agent: ssh-add")
+        # With `IdentitiesOnly yes` the agent's key is known by its public half alone.
+        besides = ", and keep its public half beside it (.pub)" if settings.only_these and not settings.public else ""
+        return NotReadyError(what, place=place, remedy=f"give it to an SSH agent: ssh-add{besides}")
     if transport is not None and transport.is_authenticated() is False and transport.host_key is not None:
-        offered = [*(settings.keys or ["~/.ssh"]), *([] if settings.only_these else ["the SSH agent"])]
+        offered = [*(settings.keys or settings.public or ["~/.ssh"]), "the SSH agent"]
         what = f"does not let {settings.user} in by a key of {' or '.join(offered)}: {_reason(error)}"
-        key = ["-i", settings.keys[0]] if settings.keys else []
+        key = [word for file in (*settings.keys, *settings.public)[:1] for word in ("-i", file)]
         remedy = shlex.join(["ssh-copy-id", *key, *_options(settings), f"{settings.user}@{settings.host}"])
         return NotReadyError(what, place=place, remedy=f"another user or key in the testbed file, or: {remedy}")
     what = f"{settings.host} port {settings.port} does not speak SSH: {_reason(error)}"

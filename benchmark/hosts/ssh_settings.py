@@ -16,6 +16,7 @@ USER_CONFIG = "~/.ssh/config"
 SYSTEM_CONFIG = "/etc/ssh/ssh_config"
 KNOWN_HOSTS = "~/.ssh/known_hosts ~/.ssh/known_hosts2"
 SYSTEM_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts /etc/ssh/ssh_known_hosts2"
+DEFAULT_KEYS = ("~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519")
 DEEPEST_INCLUDE = 16
 
 
@@ -28,7 +29,8 @@ class SshSettings:
         port: Its SSH port.
         user: Who logs in.
         keys: Files of keys to log in with, besides the agent's; empty: those that SSH tries by itself.
-        only_these: Whether the agent is left alone.
+        public: Files of the public halves of those keys, and of keys that the agent alone has.
+        only_these: Whether the agent's other keys are left alone.
         known_hosts: Files of known host keys, the user's first.
         alias: Under which name its key is known; empty: under its own.
         jumps: Hosts to go by, as `[user@]host[:port]`, the first first.
@@ -39,6 +41,7 @@ class SshSettings:
     port: int
     user: str
     keys: tuple[str, ...] = ()
+    public: tuple[str, ...] = ()
     only_these: bool = False
     known_hosts: tuple[str, ...] = ()
     alias: str = ""
@@ -77,8 +80,10 @@ def ssh_settings(address: str, port: int | None = None, key: str | None = None, 
     if key is not None and not Path(key).expanduser().is_file():
         remedy = f"name another in the testbed file, or make it: ssh-keygen -f {key}"
         raise NotReadyError(f"there is no SSH key {key}", place=place or f"SSH to {address}", remedy=remedy)
-    keys = [key] if key is not None else found.get("identityfile", [])
-    files = (Path(name).expanduser() for name in keys)
+    only_these = found.get("identitiesonly", "").lower() == "yes"
+    names = [key] if key is not None else found.get("identityfile", DEFAULT_KEYS if only_these else [])
+    files = [Path(name).expanduser() for name in names]
+    halves = [file if _is_public(file) else file.with_name(f"{file.name}.pub") for file in files]
     known_hosts = (
         f"{found.get('userknownhostsfile', KNOWN_HOSTS)} {found.get('globalknownhostsfile', SYSTEM_KNOWN_HOSTS)}"
     )
@@ -86,8 +91,9 @@ def ssh_settings(address: str, port: int | None = None, key: str | None = None, 
         host=found["hostname"],
         port=port,
         user=user or found.get("user") or getpass.getuser(),
-        keys=tuple(str(file) for file in files if file.is_file()),
-        only_these=found.get("identitiesonly", "").lower() == "yes",
+        keys=tuple(str(file) for file in files if file.is_file() and not _is_public(file)),
+        public=tuple(str(file) for file in halves if file.is_file()),
+        only_these=only_these,
         known_hosts=tuple(name for name in known_hosts.split() if name.lower() != "none"),
         alias=found.get("hostkeyalias", ""),
         jumps=tuple(jump.strip() for jump in _unless_none(found.get("proxyjump")).split(",") if jump.strip()),
@@ -111,6 +117,10 @@ def jump_address(jump: str) -> tuple[str, int | None]:
     if port and not port.isdigit():
         raise NotReadyError(f"ProxyJump {jump}: {port!r} is no port", place=USER_CONFIG)
     return f"{user}{at}{host}", int(port) if port else None
+
+
+def _is_public(file: Path) -> bool:
+    return file.suffix == ".pub"
 
 
 def _unless_none(value: str | None) -> str:

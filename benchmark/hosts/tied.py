@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_UNTIL_TOLD = '"$@" 2>&1 & pid=$!; read -r _; kill "$pid"; wait "$pid"'
+# Without the trap, TERM would end what waits in `read`, and leave the program behind.
+_UNTIL_TOLD = '"$@" 2>&1 & pid=$!; trap "kill $pid; exit" TERM; read -r _; kill "$pid"; wait "$pid"'
 
 
 def tied(argv: Sequence[str]) -> list[str]:

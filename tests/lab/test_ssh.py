@@ -5,16 +5,18 @@ import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from nvbench.clock_offset import clock_offset
 from nvbench.errors import CommandError, LostConnectionError, NotReadyError
-from nvbench.hosts import ssh_connection
-from nvbench.hosts.held import hold
+from nvbench.hosts import ssh_connection, ssh_process
+from nvbench.hosts.held import Hold
 from nvbench.hosts.ssh import SshHost, connect
 from nvbench.hosts.ssh_connection import Connection
+from nvbench.hosts.tied import tied
 from nvbench.testbed import load_testbed
 from tests.lab.conftest import leaves_no_trace, running
 from tests.lab.two_hosts import PLAIN_USER, run, two_hosts
@@ -47,13 +49,21 @@ def impatient(monkeypatch):
     monkeypatch.setattr(Connection, "KEEPALIVE_S", 0.3)
     monkeypatch.setattr(Connection, "PATIENCE_S", 0.7)
     monkeypatch.setattr(SshHost, "RECONNECT_S", 2.0)
-    monkeypatch.setattr(ssh_connection, "ANSWER_S", 1.0)
+    for module in (ssh_connection, ssh_process):
+        monkeypatch.setattr(module, "ANSWER_S", 1.0)
 
 
 def by_hand(remedy):
     """Do what an error advises, as a person would in a shell."""
     command = remedy.removeprefix("if that is right: ")
     subprocess.run(["sh", "-c", command], check=True, capture_output=True, timeout=10)
+
+
+def holders(name):
+    """Processes that have a lock file open."""
+    lock = f"/run/nvbench/nvlab-{name}.lock"
+    found = subprocess.run(["fuser", lock], capture_output=True, text=True, check=False).stdout.split()
+    return set(found)
 
 
 def fingerprint(host):
@@ -200,6 +210,18 @@ def test_who_is_not_root_needs_sudo(both):
         both.sender.connect(PLAIN_USER)
 
 
+def test_a_login_that_prints_something_is_told(both):
+    greeting = both.sender.folder / ".ssh" / "rc"  # of root there: run before each command
+    greeting.parent.mkdir()
+    greeting.write_text("echo Welcome to sender\n")
+    try:
+        with pytest.raises(NotReadyError, match=r"^host sender: its login shell prints 'Welcome to sender' before a"):
+            both.sender.connect()
+    finally:
+        greeting.unlink()
+        greeting.parent.rmdir()
+
+
 def test_the_configuration_file_counts(both, tmp_path):
     hidden, known = tmp_path / "key", tmp_path / "known"
     both.key.rename(hidden)
@@ -219,18 +241,47 @@ def test_the_configuration_file_counts(both, tmp_path):
         hidden.rename(both.key)
 
 
-def test_the_agents_key_is_taken(both, tmp_path, monkeypatch):
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(tmp_path / "agent")], stdout=subprocess.DEVNULL)
+@pytest.fixture
+def agent(both, tmp_path, monkeypatch):
+    """An SSH agent that has the key, which is in no file any more."""
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(tmp_path / "agent")], stdout=subprocess.DEVNULL)
     try:
         both.sender.wait((tmp_path / "agent").exists)
         monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
         run("ssh-add", "-q", str(both.key))
         both.key.rename(tmp_path / "key")
-        both.sender.connect().close()
+        yield process
     finally:
         (tmp_path / "key").rename(both.key)
-        agent.terminate()
-        agent.wait()
+        process.terminate()
+        process.wait()
+
+
+@pytest.mark.usefixtures("agent")
+def test_the_agents_key_is_taken(both):
+    both.sender.connect().close()
+
+
+@pytest.mark.usefixtures("agent")
+def test_of_the_agents_keys_only_those_that_are_named_are_taken_where_the_configuration_says_so(both, tmp_path):
+    """The named key is locked by a passphrase that only the agent was told, or is not on this machine at all."""
+    (tmp_path / "locked").write_bytes((tmp_path / "key").read_bytes())
+    (tmp_path / "locked").chmod(0o600)
+    run("ssh-keygen", "-q", "-p", "-P", "", "-N", "a passphrase", "-f", str(tmp_path / "locked"))
+    named = f"Host {both.sender.address}\n  IdentitiesOnly yes\n  IdentityFile {tmp_path}"
+    both.config.write_text(f"{named}/locked\n")
+    with pytest.raises(
+        NotReadyError, match=r"is locked by a passphrase: .*/locked .*ssh-add, and keep its public half"
+    ):
+        both.sender.connect()
+    for name in ("locked", "elsewhere"):
+        (tmp_path / f"{name}.pub").write_text(both.key.with_name("id_ed25519.pub").read_text())
+    for file in ("locked", "elsewhere", "elsewhere.pub"):
+        both.config.write_text(f"{named}/{file}\n")
+        both.sender.connect().close()
+    both.config.write_text(f"{named}/not-there\n")  # and the agent's other keys are not taken
+    with pytest.raises(NotReadyError, match=r"^host sender: does not let root in by a key of ~/\.ssh or the SSH agent"):
+        both.sender.connect()
 
 
 @pytest.mark.parametrize("how", ["ProxyJump", "ProxyCommand"])
@@ -346,6 +397,34 @@ def test_a_host_that_cannot_be_reached_and_comes_back(both, impatient):
         host.run(["true"])
 
 
+def test_a_loss_that_nobody_has_noticed_is_found_out_by_who_waits_for_a_line(both, monkeypatch):
+    """Neither the connection's watch, which asks now and then, nor TCP, to which silence is nothing."""
+    monkeypatch.setattr(Connection, "KEEPALIVE_S", 60.0)
+    monkeypatch.setattr(ssh_process, "ANSWER_S", 0.5)
+    host = both.sender.connect()
+    deaf = host.spawn(tied(["sleep", "77.74"]))
+    with both.sender.unplugged():
+        with pytest.raises(TimeoutError):
+            deaf.receive(0.1)
+        with pytest.raises(LostConnectionError, match=r"was lost$"):
+            deaf.receive(1.0)
+    assert running("77.74")
+    deaf.kill()
+    assert not running("77.74")
+    host.close()
+
+
+def test_what_a_program_said_while_its_host_could_not_be_heard_comes_late(both, sender):
+    late = sender.spawn(["sh", "-c", "sleep 0.5; echo done; sleep 77.75"])
+    with ExitStack() as cable:
+        cable.enter_context(both.sender.unplugged())
+        plug = threading.Timer(1.5, cable.pop_all().close)
+        plug.start()
+        assert late.receive(1.0) == "done"
+        plug.join()
+    late.kill()
+
+
 def test_a_stopped_sshd_that_comes_back_in_time(both, sender):
     both.sender.stop()
     threading.Timer(1.5, both.sender.start).start()
@@ -359,17 +438,35 @@ def test_the_clock_of_a_host(both, sender):
 
 def test_a_port_is_for_one(both, sender):
     other = both.sender.connect()
-    with hold(sender, "nvlab-a0"), hold(sender, "nvlab-a1"):
+    with Hold(sender, "nvlab-a0") as mine, Hold(sender, "nvlab-a1"):
         with pytest.raises(NotReadyError, match=r"^host sender: nvlab-a0 is used by another nvbench"):
-            with hold(other, "nvlab-a0"):
+            with Hold(other, "nvlab-a0"):
                 pass
         both.sender.kill_sessions()  # its holder's connection, and with it the hold
-        both.sender.wait(lambda: not running("nvlab-a0.lock"))
-        with hold(other, "nvlab-a0"):
-            pass
+        both.sender.wait(lambda: not holders("a0"))
+        with Hold(other, "nvlab-a0"):
+            with pytest.raises(NotReadyError, match=r"^host sender: nvlab-a0 is used by another nvbench"):
+                mine.keep()
+        mine.keep()
+        with pytest.raises(NotReadyError, match=r"^host sender: nvlab-a0 is used by another nvbench"):
+            with Hold(other, "nvlab-a0"):
+                pass
     other.close()
     for name in ("a0", "a1"):
         Path(f"/run/nvbench/nvlab-{name}.lock").unlink()
+
+
+def test_a_port_whose_host_has_not_noticed_that_its_holder_is_lost_is_held_again(both, impatient):
+    host = both.sender.connect()
+    with Hold(host, "nvlab-a0") as mine:
+        [lost] = holders("a0")
+        with both.sender.unplugged(), pytest.raises(LostConnectionError):
+            host.run(["true"])
+        assert holders("a0") == {lost}  # it would have the lock until TCP gives up
+        mine.keep()
+        assert len(holders("a0") - {lost}) == 1
+    host.close()
+    Path("/run/nvbench/nvlab-a0.lock").unlink()
 
 
 def test_the_testbed_of_the_two(both):

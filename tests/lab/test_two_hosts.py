@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -14,7 +15,8 @@ import pytest
 import nvbench
 from nvbench.bench import bench
 from nvbench.errors import NotReadyError, NvbenchError, RunBrokeError
-from nvbench.hosts import ssh_reach
+from nvbench.hosts import ssh_process, ssh_reach
+from nvbench.hosts.held import Hold
 from nvbench.hosts.ssh import SshHost
 from nvbench.hosts.ssh_connection import Connection
 from nvbench.plan import make_plan
@@ -75,6 +77,14 @@ def generators() -> list[int]:
     return [pid for pid, args in running("nvgen-").items() if "--file-prefix" in args]
 
 
+def assert_held(host) -> None:
+    """Nobody else can have a port of the generator's."""
+    other = host.connect()
+    with pytest.raises(NotReadyError, match="host sender: port-a0 is used by another nvbench"), Hold(other, "port-a0"):
+        raise AssertionError
+    other.close()
+
+
 def trials(path: Path) -> list[tuple[str, str]]:
     return [(row["validity"], row["reason"]) for row in nvbench.open_results(path).trials().to_pylist()]
 
@@ -111,8 +121,35 @@ def test_a_generator_whose_connection_is_killed_stops_at_once_and_the_run_goes_o
 
     with session(hosts, tmp_path, cut) as (made, path):
         made.run()
+        assert_held(hosts.sender)
     assert sending
     assert left == []
+    verdicts = trials(path)
+    assert [validity for validity, _ in verdicts].count("gone") == 1
+    assert "host sender: the SSH connection to" in next(reason for validity, reason in verdicts if validity == "gone")
+    [row] = nvbench.open_results(path).results().to_pylist()
+    assert row["rate_pps"] > 1000
+
+
+def test_a_generator_whose_host_falls_silent_costs_that_trial_also_where_nobody_has_noticed_yet(
+    hosts, tmp_path, monkeypatch
+):
+    """Its cable is out from within a trial until after that has been waited for in vain: no word, and no reset."""
+    monkeypatch.setattr(ssh_process, "ANSWER_S", 1.0)
+    monkeypatch.setattr(Connection, "KEEPALIVE_S", 60.0)
+    before, after = [], []
+    cable = ExitStack()
+
+    def pull() -> None:
+        before.extend(generators())
+        cable.enter_context(hosts.sender.unplugged())
+        threading.Timer(10.0, cable.close).start()
+
+    with cable, session(hosts, tmp_path, pull) as (made, path):
+        made.run()
+        after.extend(pid for pid in before if pid in generators())
+        assert_held(hosts.sender)
+    assert before and not after
     verdicts = trials(path)
     assert [validity for validity, _ in verdicts].count("gone") == 1
     assert "host sender: the SSH connection to" in next(reason for validity, reason in verdicts if validity == "gone")

@@ -3,7 +3,7 @@
 import pytest
 
 from nvbench.endpoint import Link, LinkKind
-from nvbench.errors import GuestError
+from nvbench.errors import GuestError, LostConnectionError
 from nvbench.guests import GuestPlace, Nic
 from nvbench.guests.namespace import Namespace
 from nvbench.hosts import Completed
@@ -73,6 +73,23 @@ def test_a_device_of_the_hosts_own_is_lent_and_gets_its_mtu_back_last():
     assert journal.written == [RunBack(back, needs="/sys/class/net/eth2"), RemoveNamespace("nv1-1-vm1")]
     assert made.devices == ("eth2",)
     assert not [line for line in host.ran if "address 52:54" in line]  # its own address stays
+
+
+def test_a_device_of_hardware_comes_back_by_itself_when_the_namespace_has_gone():
+    files = {"/sys/class/net/eth2/mtu": "1500\n", "/sys/class/net/eth2/flags": "0x1002\n"}
+    host, journal = Host(**files, **{"/sys/class/net/eth2/device": ""}), Journal()
+    guest(host, Link(LinkKind.DEVICE, "eth2")).up(journal)
+    back = ("ip", "link", "set", "dev", "eth2", "mtu", "1500", "down")
+    assert journal.written[0] == RunBack(back, needs="/sys/class/net/eth2", returns=True)
+
+
+def test_a_connection_that_is_lost_meanwhile_is_no_fault_of_the_guest(monkeypatch):
+    def lost(*_argv, **_options):
+        raise LostConnectionError("the SSH connection to b was lost")
+
+    monkeypatch.setattr(Host, "run", lost)
+    with pytest.raises(LostConnectionError):
+        guest(Host(), Link(LinkKind.VETH, "nv0")).up(Journal())
 
 
 def test_a_device_that_is_not_there_is_told_before_anything_is_made():

@@ -1,12 +1,17 @@
 """A host runs commands in argv form, keeps programs, and says plainly what went wrong."""
 
+import os
+import signal
 import socket
+import time
 
 import pytest
 
-from nvbench.errors import CommandError, NotReadyError
+from nvbench.errors import CommandError, CommandTimeoutError, NotReadyError
 from nvbench.hosts import LocalHost, NamespaceHost, held
 from nvbench.hosts.recording import RecordingHost
+from nvbench.hosts.tied import tied
+from nvbench.journal import ended
 
 HOST = LocalHost()
 
@@ -32,7 +37,7 @@ def test_a_missing_program():
 
 
 def test_a_command_that_hangs_is_ended_with_all_its_children():
-    with pytest.raises(CommandError, match=r"took more than 0\.2 s"):
+    with pytest.raises(CommandTimeoutError, match=r"took more than 0\.2 s"):
         HOST.run(["sh", "-c", "sleep 60 & sleep 60"], timeout_s=0.2)
 
 
@@ -94,18 +99,45 @@ def test_a_port_of_the_loopback(host):
 
 
 def test_a_port_is_held_by_one_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(held, "FOLDER", str(tmp_path / "nvbench"))
-    with held.hold(HOST, "0000:3b:00.0"), held.hold(HOST, "eth2"):
+    monkeypatch.setattr(held, "RUN_FOLDER", str(tmp_path / "nvbench"))
+    with held.Hold(HOST, "0000:3b:00.0"), held.Hold(HOST, "eth2") as mine:
+        mine.keep()
         with pytest.raises(NotReadyError, match=r"^host local: eth2 is used by another nvbench \(wait .*/eth2\.lock"):
-            with held.hold(HOST, "eth2"):
+            with held.Hold(HOST, "eth2"):
                 pass
-    with held.hold(HOST, "eth2"):
+    with held.Hold(HOST, "eth2"):
         pass
 
 
+def test_a_port_whose_holder_has_gone_is_held_anew_unless_somebody_else_was_faster(tmp_path, monkeypatch):
+    monkeypatch.setattr(held, "RUN_FOLDER", str(tmp_path))
+    with held.Hold(HOST, "eth2") as mine:
+        mine._holder.kill()  # as when the connection breaks over which it was started
+        mine.keep()
+        other = held.Hold(HOST, "eth2")
+        with pytest.raises(NotReadyError, match="eth2 is used by another nvbench"), other:
+            pass
+        mine._holder.kill()
+        with other, pytest.raises(NotReadyError, match="eth2 is used by another nvbench"):
+            mine.keep()
+        mine.keep()
+
+
 def test_what_cannot_be_locked(tmp_path, monkeypatch):
-    monkeypatch.setattr(held, "FOLDER", str(tmp_path))
+    monkeypatch.setattr(held, "RUN_FOLDER", str(tmp_path))
     monkeypatch.setattr(HOST, "spawn", lambda argv: LocalHost.spawn(HOST, ["flock", "/no/such/folder/lock", "cat"]))
     with pytest.raises(CommandError, match=r"^host local: cannot lock .*eth2\.lock: flock: cannot open lock file"):
-        with held.hold(HOST, "eth2"):
+        with held.Hold(HOST, "eth2"):
             pass
+
+
+@pytest.mark.parametrize("end", [lambda child: child.close(), lambda child: os.kill(child.pid, signal.SIGTERM)])
+def test_a_program_that_is_tied_to_its_shell_ends_with_it(end):
+    child = HOST.spawn(tied(["sh", "-c", "echo $$; exec sleep 77.73"]))
+    pid = int(child.receive(5))
+    end(child)
+    deadline = time.monotonic() + 5
+    while not ended(HOST, pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert ended(HOST, pid)
+    child.close()

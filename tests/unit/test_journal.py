@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from nvbench.errors import NotReadyError
 from nvbench.hosts import LocalHost
-from nvbench.journal import Remove, Restore, StopDaemon, left_behind, locked
+from nvbench.journal import Remove, Restore, RunBack, StopDaemon, left_behind, locked
 
 HOST = LocalHost()
 HOSTS = {"local": HOST}
@@ -103,6 +104,23 @@ def test_a_half_written_last_line_is_no_change(state, tmp_path):
     (state / "bed.journal").write_text(entry + "\n" + entry[:20])
     with locked("bed", HOSTS):
         assert not made.exists()
+
+
+def test_what_comes_back_a_little_later_is_waited_for_and_then_put_back(tmp_path):
+    device = tmp_path / "eth2"
+    with locked("bed", HOSTS) as journal:
+        journal.record(HOST, RunBack(("touch", str(device / "up")), needs=str(device), returns=True))
+        threading.Timer(0.15, device.mkdir).start()  # the kernel gives it back when it has time
+    assert (device / "up").exists()
+
+
+def test_what_does_not_come_back_is_waited_for_no_longer_than_that(tmp_path, monkeypatch):
+    monkeypatch.setattr("nvbench.journal.RETURN_S", 0.2)
+    for returns, patience_s in ((True, 0.2), (False, 0.0)):
+        began = time.monotonic()
+        RunBack(("touch", str(tmp_path / "up")), needs=str(tmp_path / "eth2"), returns=returns).undo(HOST)
+        assert patience_s <= time.monotonic() - began < patience_s + 0.15
+    assert not (tmp_path / "up").exists()
 
 
 def test_a_daemon_is_ended_by_its_own_pid_and_mark_only(tmp_path):

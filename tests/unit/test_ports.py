@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from nvbench.errors import NotReadyError
+from nvbench.bench import Bench
+from nvbench.errors import LostConnectionError, NotReadyError
 from nvbench.hosts import Completed, LocalHost
 from nvbench.journal import Journal
-from nvbench.ports import make_ports_ready
+from nvbench.placement import place_cores
+from nvbench.ports import make_ports_ready, port_names
 from nvbench.testbed import Testbed, read_testbed
 
 FIRST, SECOND = "0000:3b:00.0", "0000:3b:00.1"
@@ -55,7 +57,8 @@ class FakeServer(LocalHost):
         if driver in ("ixgbe", "mlx5_core"):
             for folder in (device / "net" / name, self.network / name):
                 folder.mkdir(parents=True, exist_ok=True)
-            (self.network / name / "operstate").write_text("up\n")
+            (self.network / name / "operstate").write_text("down\n")  # the other end of its cable is
+            (self.network / name / "flags").write_text("0x1003\n")
 
     def write(self, path: str, text: str) -> None:
         if path.endswith("drivers_probe"):
@@ -122,10 +125,64 @@ def test_a_port_that_is_to_be_bound_is_bound_and_what_it_takes_back_is_written_d
     journal = make_ready(server, bed(", bind: vfio-pci"), tmp_path)
     assert server.driver(FIRST) == "vfio-pci"
     up, back = journal.entries
-    assert up["argv"] == ["ip", "link", "set", "dev", "eth0", "up"]
+    assert (up["argv"], up["returns"]) == (["ip", "link", "set", "dev", "eth0", "up"], True)
     assert back["argv"][0] == "awk"
     assert "found=ixgbe" in back["argv"]
     assert make_ready(server, bed(", bind: vfio-pci"), tmp_path).entries == journal.entries  # bound already
+
+
+def test_a_port_that_is_down_is_not_put_up_in_the_end(tmp_path) -> None:
+    server = FakeServer(tmp_path, "ixgbe")
+    (server.network / "eth0" / "flags").write_text("0x1002\n")
+    [back] = make_ready(server, bed(", bind: vfio-pci"), tmp_path).entries
+    assert back["argv"][0] == "awk"
+
+
+def test_a_connection_that_is_lost_meanwhile_is_no_fault_of_the_port(tmp_path) -> None:
+    class LostServer(FakeServer):
+        def write(self, path: str, text: str) -> None:
+            raise LostConnectionError("the SSH connection to near was lost")
+
+    with pytest.raises(LostConnectionError):
+        make_ready(LostServer(tmp_path, "ixgbe"), bed(", bind: vfio-pci"), tmp_path)
+
+
+def test_what_is_there_once_has_one_name_whatever_a_testbed_calls_it(tmp_path) -> None:
+    bus, network = tmp_path / "pci0000:00", tmp_path / "net"
+    behind = {
+        "eth0": "0000:3b:00.0",
+        "eth1": "0000:3b:00.1",
+        "ens3": "0000:00:03.0/virtio1",
+        "enx0": "0000:00:14.0/1-1",
+    }
+    for name, path in behind.items():
+        (bus / path).mkdir(parents=True)
+        (network / name).mkdir(parents=True)
+        (network / name / "device").symlink_to(bus / path)
+    (network / "veth0").mkdir()
+
+    def names(ports: str) -> list[str]:
+        switch = "[{vdev: net_null0}, {vdev: net_null1}]"
+        testbed = read_testbed(
+            "t.yaml", f"name: t\ngenerator: {{ports: {ports}}}\nswitch: {{ports: {switch}}}\n".encode()
+        )
+        return [name for _, name in port_names(testbed, {"local": LocalHost()}, network=str(network))]
+
+    assert names('[{pci: "0000:3B:00.0"}, {device: eth1}]') == [FIRST, SECOND]
+    assert names('[{vdev: "net_af_packet0,iface=eth0"}, {vdev: "net_af_xdp0,iface=veth0"}]') == [FIRST, "veth0"]
+    assert names("[{device: ens3}, {device: enx0}]") == ["0000:00:03.0", "enx0"]  # one of many on a USB controller
+    assert names('[{device: eth0}, {pci: "0000:3b:00.0"}]') == [FIRST]  # two ports of one address, as mlx4_core has
+
+
+def test_two_benches_on_one_host_do_not_use_the_same_names() -> None:
+    """Nor do they with one process id, as runs in containers have."""
+    testbed = bed()
+    names = [
+        Bench(testbed, {}, Journal(Path("journal"), {}), place_cores(testbed, {0: 0, 1: 0})).new_name()
+        for _ in range(10)
+    ]
+    assert len(set(names)) == 10
+    assert all(re.fullmatch(r"nv[0-9a-f]{8}-1", name) for name in names)
 
 
 ADDRESS = "2: eth0    inet 192.0.2.2/24 brd 192.0.2.255 scope global eth0\\       valid_lft forever\n"

@@ -1,5 +1,6 @@
 """A host behind SSH: how it becomes root there, and what it does when its connection is lost. Real ones: tests/lab."""
 
+import queue
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import pytest
 from nvbench.errors import CommandError, LostConnectionError, NotReadyError
 from nvbench.hosts import ssh
 from nvbench.hosts.ssh import SshHost
+from nvbench.hosts.ssh_process import STARTER, SshProcess
 
 
 class FakeConnection:
@@ -63,6 +65,15 @@ def test_who_is_not_root_takes_sudo():
 def test_without_a_way_to_root_a_host_is_not_ready(answer, why):
     with pytest.raises(NotReadyError, match=f"^host far: needs root, and {why} .log in as root, or allow sudo"):
         SshHost("far", PLAIN | {"true": answer})
+
+
+def test_a_login_shell_that_prints_something_is_told_and_not_taken_for_an_answer():
+    with pytest.raises(NotReadyError) as told:
+        SshHost("far", {"-u": (0, "Welcome to far\n0\n", "")})
+    assert str(told.value) == (
+        "host far: its login shell prints 'Welcome to far' before a command's output "
+        "(have ~/.bashrc and its like print only where somebody sits at a terminal)"
+    )
 
 
 def test_a_program_that_is_not_there_is_an_error_also_unchecked():
@@ -152,3 +163,133 @@ def test_without_a_way_to_connect_again_and_after_its_end_a_host_stays_lost():
     closed.close()
     with pytest.raises(LostConnectionError, match="was lost"):
         closed.run(["true"])
+
+
+STAT = b"4711 (cat) S 1 4711 4711 0 -1 4194304 90 0 0 0 0 0 0 0 20 0 1 0 123456 2600960\n"
+
+
+class FakeChannel:
+    """A channel on which a program says so much, and then nothing until the connection goes."""
+
+    def __init__(self, said):
+        self._said, self._end = queue.SimpleQueue(), threading.Event()
+        self.say(said)
+        self.status_event, self.exit_status, self.eof_received = threading.Event(), -1, False
+
+    def say(self, said):
+        self._said.put(said)
+
+    def recv(self, size):
+        return self._said.get(timeout=5)
+
+    def recv_stderr(self, size):
+        self._end.wait(5)
+        return b""
+
+    def exit_status_ready(self):
+        return self.status_event.is_set()
+
+    def close(self):
+        self.say(b"")
+        self._end.set()
+        self.status_event.set()
+
+
+class SilentConnection:
+    """A connection over which a program was started; `cut` has nothing come through any more, and nobody notice."""
+
+    def __init__(self, said=STAT):
+        self.channel, self.alive, self.silent, self.asked = FakeChannel(said), True, False, 0
+
+    def start(self, line):
+        return self.channel
+
+    def answers(self, within_s):
+        self.asked += 1
+        if self.silent:
+            self.alive = False
+            self.channel.close()
+        return self.alive
+
+    def broke(self, channel):
+        return not self.alive
+
+    def lost(self):
+        return LostConnectionError("the SSH connection to root@192.0.2.2 was lost", place="host far")
+
+
+class FarHost:
+    """The host of a program: reached over another connection as soon as the first is known to be lost."""
+
+    name = "far"
+
+    def __init__(self, connection):
+        self.connection, self.ran = connection, []
+
+    def run(self, argv):
+        if self.connection.alive and not self.connection.answers(1.0):
+            self.ran.append("lost")
+            raise self.connection.lost()
+        self.ran.append(" ".join(argv))
+
+    def read(self, path):
+        assert path == "/proc/4711/stat"
+        return STAT.decode()
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    """A program, its connection and its host."""
+    monkeypatch.setattr("nvbench.hosts.ssh_process.LONG_S", 0.02)
+    monkeypatch.setattr("nvbench.hosts.ssh_process.ORPHAN_S", 0.0)
+    connection = SilentConnection()
+    host = FarHost(connection)
+    yield SshProcess(connection, STARTER, ["cat"], host), connection, host
+    connection.channel.close()
+
+
+def test_a_program_that_says_nothing_for_long_is_asked_after_and_who_only_looks_does_not_ask(kept):
+    process, connection, _ = kept
+    with pytest.raises(TimeoutError):
+        process.receive(0.0)
+    assert connection.asked == 0
+    with pytest.raises(TimeoutError):
+        process.receive(0.02)
+    assert connection.asked == 1
+    connection.silent = True
+    for timeout_s in (0.02, 0.0):  # the end stays readable
+        with pytest.raises(LostConnectionError, match=r"^host far: the SSH connection to root@192\.0\.2\.2 was lost$"):
+            process.receive(timeout_s)
+
+
+def test_what_was_said_while_the_host_could_not_be_heard_is_not_lost(kept):
+    process, connection, _ = kept
+
+    def answers(within_s):
+        connection.channel.say(b"done\n")  # with its answer all comes that was said before
+        return True
+
+    connection.answers = answers
+    assert process.receive(0.02) == "done"
+
+
+def test_a_program_whose_connection_is_lost_is_ended_over_another(kept):
+    process, connection, host = kept
+    connection.silent = True
+    with pytest.raises(LostConnectionError):
+        process.receive(0.02)
+    process.kill()
+    assert host.ran[-2:] == ["kill -TERM 4711", "kill -KILL 4711"]
+
+
+def test_a_loss_that_is_noticed_as_a_program_is_killed_does_not_leave_it_running(kept):
+    process, connection, host = kept
+    connection.silent = True
+    process.kill()
+    assert host.ran == ["lost", "kill -TERM 4711", "kill -KILL 4711"]
+
+
+def test_a_program_behind_a_login_shell_that_prints_something_is_not_spoken_to():
+    connection = SilentConnection(b"Welcome to far\n" + STAT)
+    with pytest.raises(CommandError, match=r"^host far: cannot start cat: its login shell prints 'Welcome to far' bef"):
+        SshProcess(connection, STARTER, ["cat"], FarHost(connection))

@@ -29,7 +29,7 @@ def home(tmp_path, monkeypatch):
 def test_an_address_alone(home):
     settings = ssh_settings("root@switch")
     assert (settings.user, settings.host, settings.port) == ("root", "switch", 22)
-    assert (settings.keys, settings.jumps, settings.proxy_command) == ((), (), "")
+    assert (settings.keys, settings.public, settings.jumps, settings.proxy_command) == ((), (), (), "")
     assert settings.known_hosts_file == "~/.ssh/known_hosts"
     assert ssh_settings("switch").user == getpass.getuser()
 
@@ -65,6 +65,19 @@ def test_the_users_configuration_wins_over_the_systems_and_both_may_include(home
     settings = ssh_settings("switch")
     assert (settings.user, settings.port, settings.known_as) == ("first", 24, "lab")
     assert ssh_settings("other").user == "of-the-system"
+
+
+def test_public_halves_of_keys_are_known_for_what_they_are(home):
+    """`lab` has both halves here, of `agents` only the agent has the private one, `card` is named by its public one."""
+    for name in ("lab", "lab.pub", "agents.pub", "card.pub", "id_ed25519", "id_ed25519.pub"):
+        (home / ".ssh" / name).touch()
+    named = [f"  IdentityFile ~/.ssh/{name}\n" for name in ("lab", "agents", "card.pub", "not_there")]
+    (home / ".ssh" / "config").write_text(f"Host switch\n{''.join(named)}Host *\n  IdentitiesOnly yes\n")
+    settings = ssh_settings("switch")
+    assert settings.keys == (f"{home}/.ssh/lab",)
+    assert settings.public == tuple(f"{home}/.ssh/{name}.pub" for name in ("lab", "agents", "card"))
+    settings = ssh_settings("other")  # names none: those that SSH tries by itself
+    assert (settings.keys, settings.public) == ((f"{home}/.ssh/id_ed25519",), (f"{home}/.ssh/id_ed25519.pub",))
 
 
 @pytest.mark.parametrize("text", ["Port many\n", "no settings at all: ]\nHost 'a\n"])

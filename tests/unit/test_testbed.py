@@ -85,6 +85,11 @@ def test_the_simulated_testbed_needs_nothing() -> None:
     assert testbed.generator.ports == ()
 
 
+def test_a_pci_address_is_one_however_it_is_written() -> None:
+    testbed = read_testbed("t.yaml", TWO.replace("0000:3b:00.0", "0000:3B:00.0").encode())
+    assert testbed.generator.ports[0].pci == "0000:3b:00.0"
+
+
 @pytest.mark.parametrize(
     ("was", "becomes", "line"),
     [
