@@ -102,7 +102,7 @@ _PROGRAMS = (
 _OVS_DPDK = ("/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk",)
 _STREAMS = frozenset(tool.name for tool in STREAM_TOOLS)
 _USES = {
-    Role.GENERATOR: frozenset({"nvgen", "python3", "tcpreplay", "hugepages"}) | _STREAMS,
+    Role.GENERATOR: frozenset({"nvgen", "python3", "tcpreplay", "hugepages", "ping"}) | _STREAMS,
     Role.SWITCH: frozenset({"testpmd", "ovs", "ovs-dpdk", "hugepages", "qemu", "ping"}) | _STREAMS,
     Role.GUEST: _STREAMS,
 }

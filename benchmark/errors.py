@@ -44,7 +44,11 @@ class RunBrokeError(NvbenchError):
 
 
 class CommandError(RunBrokeError):
-    """A command on a host failed or ran out of time."""
+    """A command on a host failed."""
+
+
+class CommandTimeoutError(CommandError):
+    """A command on a host did not end in the time that it had."""
 
 
 class LostConnectionError(CommandError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,12 +9,12 @@ from nvbench.errors import NotPossibleError
 from nvbench.stands import BRIDGE, OVS, PEER, SRIOV, Check, Member, Record, Stand
 from nvbench.stands.frames import BROADCAST, Batch, opening, udp
 from nvbench.stands.passage import capture_name, passed
+from nvbench.stands.reach import SILENT_S, ping
 
 ONE, OTHER = "vm1", "vm2"
 """The tenants: vm1, to which the peer belongs, and vm2, which has the peer's addresses."""
 
 CONTROL, REUSED = "apart", "reused"
-COUNT = 3
 
 
 def act(stand: Stand, record: Record) -> None:
@@ -25,12 +24,12 @@ def act(stand: Stand, record: Record) -> None:
         _sent(stand, record, CONTROL)
         with _twin(other, peer):
             _sent(stand, record, REUSED)
-            words = ["ping", "-c", str(COUNT), "-i", "0.05", "-W", "0.3", "-I", peer.address, one.address]
-            told = other.host.run(words, check=False).stdout
-    line = next((line for line in told.splitlines() if "packets transmitted" in line), "")
-    came = re.search(r"(\d+) received", line)
-    told = f"{ONE} answers {came[1] if came else '?'} of {COUNT} pings of {OTHER} from the peer's addresses, expected 0"
-    record.observe(came is not None and int(came[1]) == 0, told, line)
+            found = ping(other.host, one.address, patience_s=SILENT_S, source=peer.address)
+    own = ping(peer.host, one.address)  # with which it also takes back its address from who has used it
+    told = f"{ONE} answers {own.received} of {own.sent} pings of the peer itself afterwards, expected all"
+    record.observe(own.holds, told, own.line)
+    told = f"{ONE} answers {found.received} of {found.sent} pings of {OTHER} from the peer's addresses, expected 0"
+    record.observe(found.silent, told, found.line)
 
 
 def _sent(stand: Stand, record: Record, step: str) -> None:

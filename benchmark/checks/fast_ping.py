@@ -14,6 +14,9 @@ from nvbench.hosts import Process
 from nvbench.stands import Member
 
 INTERVAL_S = 0.02
+LATE_S = 0.1
+"""An answer that comes so long after the one before it ends a gap, even if a full ring has kept all pings of it."""
+
 LONGEST = 3000
 """A ping that nobody ends any more ends by itself; not by its -w, which an unreachable host ends as well."""
 
@@ -37,7 +40,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """The longest time without an answer.
+    """A time without an answer.
 
     Attributes:
         last: The answer before it.
@@ -69,9 +72,10 @@ def parse_answer(line: str, ahead_s: float = 0.0) -> Answer | None:
     return Answer(float(found[1]) - ahead_s, int(found[2]), line) if found else None
 
 
-def longest_gap(answers: Sequence[Answer]) -> Gap | None:
-    """The longest time without an answer; None of less than two."""
-    return max((Gap(last, first) for last, first in pairwise(answers)), key=lambda gap: gap.seconds, default=None)
+def longest_gap(answers: Sequence[Answer], since: float) -> Gap | None:
+    """The longest gap of those that ended after a time; None where no ping was lost or late."""
+    gaps = (Gap(last, first) for last, first in pairwise(answers) if first.at > since)
+    return max((gap for gap in gaps if gap.lost or gap.seconds > LATE_S), key=lambda gap: gap.seconds, default=None)
 
 
 @dataclass

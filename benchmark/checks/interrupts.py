@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from nvbench import fingerprint
 from nvbench.bench import Bench
 from nvbench.collectors.files import columns, cores_of
+from nvbench.errors import NotPossibleError
 from nvbench.hosts import Host
 from nvbench.stands import BENCH, Check, Ground, Record
 
@@ -39,7 +40,10 @@ class Irq:
 
 def act(ground: Ground, record: Record) -> None:
     """Count for a second what comes to cores that do nothing but poll, and tell where it could go instead."""
-    for name, cores in polling_cores(ground.bench).items():
+    polling = polling_cores(ground.bench)
+    if not polling:
+        raise NotPossibleError("no core does nothing but poll: each that polls does all the rest, too")
+    for name, cores in polling.items():
         host = ground.hosts[name]
         before, began = host.read("/proc/interrupts") or "", time.monotonic()
         time.sleep(SECONDS)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from nvbench.cabling import make_namespace, make_veth
-from nvbench.errors import DatapathError, NotPossibleError
+from nvbench.datapaths.kernel_output import parse_links
+from nvbench.errors import NotPossibleError
 from nvbench.hosts import NamespaceHost
-from nvbench.journal import RunBack
+from nvbench.hosts.namespace import DEVICES
 from nvbench.stands import GUESTS, PEER, SRIOV, Check, Member, Record, Stand
 from nvbench.stands.frames import BROADCAST, Batch, opening, udp
-from nvbench.stands.levers import refusals
+from nvbench.stands.levers import Step, changed, new_device, refusals
 from nvbench.stands.passage import capture_name, passed
 from nvbench.stands.reach import Pinged, Voice, among, draw, reach
 from nvbench.stands.record import WitnessedHost
@@ -59,51 +59,42 @@ def behind(stand: Stand, record: Record) -> Iterator[Member]:
     Raises:
         NotPossibleError: It is used otherwise, or there can be no bridge.
     """
-    host, journal, port = stand.host, stand.journal, stand.pf
-    (told,) = json.loads(host.run(["ip", "-j", "address", "show", "dev", port]).stdout)
+    host, port = stand.host, stand.pf
+    told = parse_links(host.run(["ip", "-j", "address", "show", "dev", port]).stdout)[port]
     used = [each["local"] for each in told["addr_info"] if each["family"] == "inet"] + [told.get("master")]
     if any(used):
         raise NotPossibleError(f"{port} is in use ({', '.join(filter(None, used))}): it cannot be put on a bridge")
-    mark = journal.mark()
-    try:
+    near, own = (["ip", "link", "set", "dev", device] for device in (_NEAR, port))
+    steps = [
+        *new_device(_BRIDGE, "bridge", "stp_state", "0", "mcast_snooping", "0"),
+        Step([*near, "master", _BRIDGE, "up"]),
+        Step([*own, "master", _BRIDGE, "up"], [[*own, "nomaster"]], DEVICES + port),
+    ]
+    with changed(stand):
         with refusals(stand.path):
-            inside = make_namespace(host, journal, f"{stand.name}-{BEHIND}")
-            find = ["find", "/sys/class/net", "-maxdepth", "1", "-name", _BRIDGE]
-            journal.record(host, RunBack((*find, "-exec", "ip", "link", "delete", _BRIDGE, ";")))
-            host.run(["ip", "link", "add", _BRIDGE, "type", "bridge", "stp_state", "0", "mcast_snooping", "0"])
+            inside = make_namespace(host, stand.journal, f"{stand.name}-{BEHIND}")
             make_veth(host, _NEAR, inside, _FAR)
-            journal.record(host, RunBack(("ip", "link", "set", "dev", port, "nomaster")))
-            for device in (_NEAR, port):
-                host.run(["ip", "link", "set", "dev", device, "master", _BRIDGE, "up"])
-            host.run(["ip", "link", "set", "dev", _BRIDGE, "up"])
+        with changed(stand, steps):
             inside.run(["ip", "link", "set", "dev", _FAR, "address", MAC, "up"])
             inside.run(["ip", "address", "add", f"{ADDRESS}/24", "dev", _FAR])
-        yield _member(stand, record, inside)
-    finally:
-        if faults := journal.undo_since(mark):
-            raise DatapathError("; ".join(faults), place=stand.path)
+            yield _member(stand, record, inside)
 
 
 @contextmanager
 def _announced(stand: Stand, host: Member) -> Iterator[None]:
     """The NIC knows the host's address as one of the physical function's own, and the bridge does not forget it."""
-    mark = stand.journal.mark()
-    try:
-        with refusals(stand.path):
-            for words in _fdb(stand, host):
-                stand.host.run(words)
-                stand.journal.record(stand.place.host, RunBack((*words[:2], "delete", *words[3:])))
+    steps = []
+    for words in _fdb(stand, host):
+        delete = [*words[:2], "delete", *words[3:]]
+        steps.append(Step(words, [words, delete], DEVICES + words[5]))  # what is not there cannot be deleted
+    with changed(stand, steps):
         yield
-    finally:
-        if faults := stand.journal.undo_since(mark):
-            raise DatapathError("; ".join(faults), place=stand.path)
 
 
 def _fdb(stand: Stand, host: Member) -> list[list[str]]:
     """What tells them; without `sticky` a frame that comes back to the port would move the host there again."""
-    fdb = ["bridge", "fdb"]
-    add, replaced = [*fdb, "add", host.mac, "dev"], [*fdb, "replace", host.mac, "dev"]
-    return [[*add, stand.pf, "self"], [*replaced, host.port, "master", "static", "sticky"]]
+    fdb = ["bridge", "fdb", "replace", host.mac, "dev"]
+    return [[*fdb, stand.pf, "self"], [*fdb, host.port, "master", "static", "sticky"]]
 
 
 def _member(stand: Stand, record: Record, inside: NamespaceHost) -> Member:

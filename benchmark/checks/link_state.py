@@ -8,13 +8,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from nvbench.errors import NotPossibleError
-from nvbench.stands import BRIDGE, GUESTS, OVS, PEER, SRIOV, Check, Record, Stand
+from nvbench.stands import BRIDGE, GUESTS, OVS, PEER, SRIOV, Check, Member, Record, Stand
+from nvbench.stands.reach import SILENT_S, ping
 from nvbench.stands.watch import Watch
 
 PATIENCE_S = 4.0
 """Drivers of virtual functions look at their port every two seconds, and the kernel tells within another."""
 
 RECOVERY_S = 20.0
+"""A port takes some seconds to agree with its other end on a speed."""
+
+PASSES_S = 5.0
+"""In this time frames pass again where all links are up."""
+
 ONE, OTHER = GUESTS
 LINKS = "links.txt"
 
@@ -47,12 +53,14 @@ class _Look:
         """
         names = [member.name for member in self.watch.members]
         expected = [name for name in names if name in follow]
-        pulled = time.monotonic()
         try:
+            target = self.stand.member(OTHER if what.startswith(ONE) or self.stand.path == SRIOV else PEER)
+            self._see_that_it_passes(what, target)
+            pulled = time.monotonic()
             with lever():
                 self.watch.wait(expected, up=False, patience_s=PATIENCE_S)
                 self._judge(f"{what} down", expected, pulled, up=False)
-                self._see_what_passes(what)
+                self._see_what_passes(what, target)
                 down = [name for name in names if not self.watch.last(name).up]
                 released = time.monotonic()
         except NotPossibleError as refusal:
@@ -60,7 +68,7 @@ class _Look:
             self.record.advise(f"{what} cannot be taken down here: {refusal.what}")
             self.rows.append([f"{what} down", *("refused" for _ in names)])
             return
-        self.watch.wait(names, up=True, patience_s=RECOVERY_S)
+        self.watch.wait(names, up=True, patience_s=max(1.0, released + RECOVERY_S - time.monotonic()))
         self._judge(f"{what} up again", down, released, up=True)
 
     def _judge(self, event: str, expected: list[str], since: float, *, up: bool) -> None:
@@ -83,16 +91,19 @@ class _Look:
     def _patience(up: bool) -> str:
         return f"{RECOVERY_S if up else PATIENCE_S:g} s"
 
-    def _see_what_passes(self, what: str) -> None:
+    def _see_that_it_passes(self, what: str, target: Member) -> None:
+        """Without it that nothing passes later would mean nothing."""
+        sender, deadline = self.stand.member(ONE).host, time.monotonic() + PASSES_S
+        while not (found := ping(sender, target.address)).received and time.monotonic() < deadline:
+            time.sleep(0.1)
+        reached = "reaches" if found.received else "does not reach"
+        self.record.observe(found.received > 0, f"before {what} is down: {ONE} {reached} {target.name}", found.line)
+
+    def _see_what_passes(self, what: str, target: Member) -> None:
         """Whether the lever is in force: what nobody is told of may still be so."""
-        target = self.stand.member(OTHER if what.startswith(ONE) or self.stand.path == SRIOV else PEER)
-        words = ["ping", "-c", "2", "-i", "0.1", "-W", "0.3", target.address]
-        told = self.stand.member(ONE).host.run(words, check=False).stdout
-        line = next((line for line in told.splitlines() if "transmitted" in line), "no answer at all")
-        silent = " 0 received" in line or "received" not in line
-        self.record.observe(
-            silent, f"{what} down: {ONE} {'does not reach' if silent else 'still reaches'} {target.name}", line
-        )
+        found = ping(self.stand.member(ONE).host, target.address, patience_s=SILENT_S)
+        told = f"{what} down: {found.received} of {found.sent} pings of {ONE} to {target.name} answered, expected 0"
+        self.record.observe(found.silent, told, found.line)
 
 
 def act(stand: Stand, record: Record) -> None:
@@ -121,4 +132,5 @@ LINK_STATE = Check(
     cases={BRIDGE: "", OVS: "", SRIOV: "5.4.2.1"},
     act=act,
     tags=("link", "basic"),
+    limit_s=90.0,
 )

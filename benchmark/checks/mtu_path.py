@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from nvbench.datapaths.kernel_output import parse_links
 from nvbench.datapaths.ovs_output import parse_port_configurations
 from nvbench.stands import BRIDGE, OVS, SRIOV, Check, Member, Record, Stand
 from nvbench.stands.ovs_control import control
+from nvbench.stands.reach import ping
 
-HEADERS = 28
-"""Of IPv4 and ICMP, which `ping -s` does not count."""
-
-COUNT = 2
+COUNT, PATIENCE_S = 2, 1.0
 _BRIDGE = "nvbr0"
 
 
@@ -50,37 +47,33 @@ def _judge(record: Record, one: Member, other: Member, path: Sequence[Hop], sent
     if smallest < sent:
         narrow = [hop for hop in path if hop.mtu == smallest]
         where = ", ".join(hop.name for hop in narrow)
-        passes, line = _ping(one, other, sent)
+        passes, line = _passes(one, other, sent)
         fate = "such packets pass all the same" if passes else "such packets are lost"
         told = f"between {pair} {where} carries {smallest} bytes, and an end sends {sent}: {fate}"
         record.observe(False, told, f"{where}: mtu {smallest}; {line}")
         for hop in narrow:
             record.advise(f"{hop.mend}{sent}")
     for sender, receiver in ((one, other), (other, one)):
-        passes, line = _ping(sender, receiver, smallest)
+        passes, line = _passes(sender, receiver, smallest)
         told = f"{smallest} bytes {'' if passes else 'do not '}pass from {sender.name} to {receiver.name}"
         record.observe(passes, f"{told}, over {len(path)} hops of which none carries less", line)
 
 
-def _ping(sender: Member, receiver: Member, size: int) -> tuple[bool, str]:
+def _passes(sender: Member, receiver: Member, size: int) -> tuple[bool, str]:
     """Whether packets of so many bytes are answered, none of them cut into fragments."""
-    words = ["ping", "-c", str(COUNT), "-i", "0.05", "-W", "1", "-M", "do", "-s", str(size - HEADERS)]
-    done = sender.host.run([*words, receiver.address], check=False)
-    lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
-    line = next((line for line in lines if "packets transmitted" in line), lines[-1] if lines else "no answer at all")
-    came = re.search(r"(\d+) received", line)
-    return came is not None and int(came[1]) > 0, f"{size} bytes: {line}"
+    found = ping(sender.host, receiver.address, count=COUNT, patience_s=PATIENCE_S, packet_bytes=size)
+    return found.received > 0, f"{size} bytes: {found.line}"
 
 
 def _hops(stand: Stand) -> dict[str, list[Hop]]:
     """Member -> what is between it and the switch, its own device first."""
-    kernel = parse_mtus(stand.host.run(["ip", "-j", "link", "show"]).stdout)
+    kernel = mtus_of(stand.host.run(["ip", "-j", "link", "show"]).stdout)
     ports = _ovs_ports(stand) if stand.path == OVS else {}
     # The device of that name is a port of its own on OVS, that nothing between others passes.
     shared = [_kernel_hop(f"bridge {_BRIDGE}", _BRIDGE, kernel)] if stand.path == BRIDGE else []
     found = {}
     for member in stand.members:
-        inside = parse_mtus(member.host.run(["ip", "-j", "link", "show", "dev", member.device]).stdout)
+        inside = mtus_of(member.host.run(["ip", "-j", "link", "show", "dev", member.device]).stdout)
         path = [Hop(f"{member.name}'s {member.device}", inside[member.device], _set_link(member.device, member.name))]
         port, where = member.port, f"port {member.port} of {member.name}"
         if port in ports:
@@ -109,9 +102,9 @@ def _set_link(device: str, where: str = "") -> str:
     return f"{f'in {where}: ' if where else ''}ip link set {device} mtu "
 
 
-def parse_mtus(text: str) -> dict[str, int]:
+def mtus_of(text: str) -> dict[str, int]:
     """`ip -j link show`: device -> MTU."""
-    return {row["ifname"]: int(row["mtu"]) for row in json.loads(text)}
+    return {name: int(row["mtu"]) for name, row in parse_links(text).items()}
 
 
 MTU_PATH = Check(

@@ -17,13 +17,15 @@ from nvbench.stands.frames import Batch
 from nvbench.stands.ovs_control import control
 from nvbench.stands.packets import flow
 
-FLOWS = 256
+LEAST_FLOWS, FLOWS_A_QUEUE = 256, 64
+"""So many flows are sent at least, and for each queue: a sound hash leaves none of them empty."""
+
 FIRST_PORT = 20_000
 DEVIATIONS = 4
 """Standard deviations by which a queue's share may differ: a sound hash does so once in 16 000 times."""
 
 SETTLE_S = 0.3
-_MOST_STRAY = FLOWS // 16
+_MOST_STRAY = 16
 """Frames that are not of the flows, and may be counted with them."""
 
 _CHANNELS = re.compile(r"^(RX|TX|Combined):\s+(\d+)$", re.MULTILINE)
@@ -44,7 +46,7 @@ def act(stand: Stand, record: Record) -> None:
     idle = taken_by_queue(taker) if stand.path == OVS else []
     with spread_by_hash(sender), counted_by_queue(sender):
         before, polled, interrupts = sent_by_queue(sender), polled_by_queue(stand, sender), interrupts_of(sender)
-        _send(stand, sender, taker)
+        _send(stand, sender, taker, flows_for(queues))
         found, after = grown(before, sent_by_queue(sender)), interrupts_of(sender)
         polled = grown(polled, polled_by_queue(stand, sender))
     _judge_share(record, f"{sender.name} sends", found, queues, f"{sender.name}: tc -s class show, packets")
@@ -122,26 +124,32 @@ def parse_channels(text: str) -> int:
 # -- how flows fall on queues ----------------------------------------------------------------------------------
 
 
+def flows_for(queues: int) -> int:
+    """How many flows tell whether so many queues are used alike."""
+    return max(LEAST_FLOWS, FLOWS_A_QUEUE * queues)
+
+
 def bounds(flows: int, queues: int) -> tuple[int, int]:
     """The fewest and the most of so many flows that a queue may get from a sound hash (binomial)."""
     mean = flows / queues
     most = DEVIATIONS * sqrt(mean * (1 - 1 / queues))
-    return max(1, round(mean - most)), round(mean + most)
+    return round(mean - most), round(mean + most)
 
 
-def _send(stand: Stand, sender: Member, taker: Member) -> None:
+def _send(stand: Stand, sender: Member, taker: Member, flows: int) -> None:
     """A frame of each flow; nobody captures, for that counts, too, in a small machine."""
     batch = Batch()
-    for number in range(FLOWS):
+    for number in range(flows):
         batch.add(f"flow {number}", taker.mac, sender.mac, flow(sender, taker.address, FIRST_PORT + number))
     stand.exchange(sender.name, batch.frames, ())
     time.sleep(SETTLE_S)
 
 
 def _judge_share(record: Record, what: str, found: Sequence[int], queues: int, quote: str) -> None:
-    low, high = bounds(FLOWS, queues)
+    flows = flows_for(queues)
+    low, high = bounds(flows, queues)
     shares = " and ".join(f"{count} ({count / max(1, sum(found)):.0%})" for count in found) or "one for all"
-    told = f"{what}: of {FLOWS} flows each of {queues} queues should get {low} to {high} ({1 / queues:.0%}), they get "
+    told = f"{what}: of {flows} flows each of {queues} queues should get {low} to {high} ({1 / queues:.0%}), they get "
     within = len(found) == queues and all(low <= count <= high + _MOST_STRAY for count in found)
     counts = ", ".join(f"queue {number} {count}" for number, count in enumerate(found)) or "none by queue"
     record.observe(within, told + shares, f"{quote}: {counts}")
@@ -153,7 +161,7 @@ def _judge_taken(stand: Stand, record: Record, sender: Member, taker: Member, id
     try:
         with steered(stand, taker):
             interrupts = interrupts_of(taker)
-            _send(stand, sender, taker)
+            _send(stand, sender, taker, flows_for(queues))
             found, after = grown(before, taken_by_queue(taker)), interrupts_of(taker)
     except NotPossibleError as error:
         record.advise(f"what {taker.name} receives cannot be spread by flow: {error.what}")
@@ -220,8 +228,9 @@ def _queues(member: Member) -> int:
 
 
 def sent_by_queue(member: Member) -> list[int]:
-    """Frames that went out of each queue so far."""
-    return parse_classes(member.host.run(["tc", "-s", "class", "show", "dev", member.device]).stdout)
+    """Frames that went out of each queue so far; a device may have more, that are not in use."""
+    told = member.host.run(["tc", "-s", "class", "show", "dev", member.device]).stdout
+    return parse_classes(told)[: _queues(member)]
 
 
 def parse_classes(text: str) -> list[int]:
@@ -270,7 +279,7 @@ def grown(before: Sequence[int], after: Sequence[int]) -> list[int]:
 
 def _draw(record: Record, title: str, queues: int, columns: Mapping[str, Sequence[int]]) -> None:
     cells = zip_longest(*columns.values(), fillvalue="-")
-    rows = [[f"queue {number}", f"{FLOWS / queues:g}", *each] for number, each in enumerate(cells)]
+    rows = [[f"queue {number}", f"{flows_for(queues) / queues:g}", *each] for number, each in enumerate(cells)]
     record.draw(title, ["", "expected of the flows", *columns], rows)
 
 

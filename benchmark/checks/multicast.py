@@ -7,16 +7,14 @@ joined, perhaps more, and all there is once it is trusted and its guest asks for
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 from nvbench.datapaths.kernel_output import ethtool_readings, parse_links
-from nvbench.datapaths.sriov_output import parse_vfs
-from nvbench.journal import RunBack
-from nvbench.stands import BRIDGE, GUESTS, OVS, SRIOV, Check, Member, Record, Stand
+from nvbench.stands import BRIDGE, GUESTS, OVS, PEER, SRIOV, Check, Member, Record, Stand
 from nvbench.stands.frames import A_GROUP, ALL_HOSTS, ALL_NODES, Batch, Station, udp, udp6
-from nvbench.stands.levers import refusals
 from nvbench.stands.packets import group_mac, unanswered
 from nvbench.stands.passage import judge, passed
 
@@ -34,6 +32,7 @@ COUNTED = 50
 """Frames by which a counter of multicast has to grow."""
 
 SETTLE_S = 0.2
+_MULTICAST, _SENT = re.compile("multicast|mcast"), re.compile(r"\btx")
 
 Arrived = Mapping[tuple[str, str], list[list[bytes]]]
 """Sender and receiver -> what came of each frame of the sender's batch."""
@@ -53,7 +52,8 @@ def to_groups(source: Station, beside: Batch | None = None) -> Batch:
 
 def act(stand: Stand, record: Record) -> None:
     """The peer and a guest send to groups; who gets what depends on who has joined."""
-    far, near = stand.members[-1], stand.member("vm1")
+    # Functions alone: one would send to a group that it has joined itself.
+    far, near = stand.member(PEER) if stand.path == SRIOV else stand.members[-1], stand.member("vm1")
     batches = {far.name: (batch := to_groups(far)), near.name: to_groups(near, batch)}
     steps = functions(stand, record, batches) if stand.path == SRIOV else switch(stand, record, batches)
     rows = [
@@ -130,14 +130,14 @@ def functions(stand: Stand, record: Record, batches: Mapping[str, Batch]) -> dic
     takers = _takers(asked, A_GROUP)
     beside = f"{A_GROUP}, which {JOINER} has joined, should reach it, and does reach {_named(takers)}"
     record.observe(JOINER in takers, beside, f"{A_GROUP}: {_quoted(asked, A_GROUP)}")
-    _judge_counter(record, grown, "has joined it")
-    with trusted(stand), everything(guests):
+    _judge_counters(record, grown, "has joined it")
+    with stand.levers.trusted(*GUESTS), everything(guests):
         every = passed(stand, record, batches, "allmulticast")
         grown = counted(stand, guests)
     for (sender, taker), came in every.items():
         how = "with trust and allmulticast on" if taker in GUESTS else "outside"
         judge(record, f"{sender} to {taker}", batches[sender], dict(enumerate(batches[sender].frames)), came, how)
-    _judge_counter(record, grown, "is trusted and has allmulticast on")
+    _judge_counters(record, grown, "is trusted and has allmulticast on")
     if not {*GUESTS} <= {*_takers(every, A_GROUP)}:
         record.advise(
             f"the driver of the virtual functions does not ask for all multicast: a guest has to join each group "
@@ -146,7 +146,7 @@ def functions(stand: Stand, record: Record, batches: Mapping[str, Batch]) -> dic
     return {f"{JOINER} has joined {A_GROUP}": asked, "nobody has, trust and allmulticast on": every}
 
 
-def counted(stand: Stand, guests: Sequence[Member]) -> dict[str, tuple[str, int]]:
+def counted(stand: Stand, guests: Sequence[Member]) -> dict[str, tuple[str, int] | None]:
     """Which of each guest's counters of multicast grew most over frames to A_GROUP, and by how much."""
     far, batch = stand.members[-1], Batch()
     for number in range(COUNTED):
@@ -159,43 +159,29 @@ def counted(stand: Stand, guests: Sequence[Member]) -> dict[str, tuple[str, int]
 
 
 def _multicast(guest: Member) -> dict[str, int]:
-    told = guest.host.run(["ethtool", "-S", guest.device], check=False).stdout
-    found = {each.metric: int(each.value) for each in ethtool_readings(told, guest.device)}
-    return {name: value for name, value in found.items() if "multicast" in name and not name.startswith("tx")}
+    return multicast_counters(guest.host.run(["ethtool", "-S", guest.device], check=False).stdout)
 
 
-def most_grown(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[str, int]:
+def multicast_counters(told: str) -> dict[str, int]:
+    """What `ethtool -S` counts of multicast that was received, under whatever name, of a queue or of all."""
+    found = {each.metric: int(each.value) for each in ethtool_readings(told, "")}
+    return {name: value for name, value in found.items() if _MULTICAST.search(name) and not _SENT.search(name)}
+
+
+def most_grown(before: Mapping[str, int], after: Mapping[str, int]) -> tuple[str, int] | None:
     """The counter that grew most, and by how much; a driver may have several, or none."""
     grown = ((name, value - before.get(name, 0)) for name, value in after.items())
-    return max(grown, key=lambda each: each[1], default=("no counter of multicast", 0))
+    return max(grown, key=lambda each: each[1], default=None)
 
 
-def _judge_counter(record: Record, grown: Mapping[str, tuple[str, int]], why: str) -> None:
-    for name, (counter, count) in grown.items():
+def _judge_counters(record: Record, grown: Mapping[str, tuple[str, int] | None], why: str) -> None:
+    for name, most in grown.items():
+        if most is None:
+            record.advise(f"{name}: its driver has no counter of multicast that could be looked at (ethtool -S)")
+            continue
+        counter, count = most
         told = f"{name}, which {why}, counts {count} multicast frames while {COUNTED} to {A_GROUP} are sent"
         record.observe(count >= COUNTED, told, f"{name}: ethtool -S: {counter} +{count}")
-
-
-@contextmanager
-def trusted(stand: Stand) -> Iterator[None]:
-    """The guests' functions are trusted: they may have what is not for them alone.
-
-    Raises:
-        NotPossibleError: The driver knows no trust.
-    """
-    links = stand.host.run(["ip", "-j", "-d", "link", "show", "dev", stand.pf]).stdout
-    found = {vf.number: vf for vf in parse_vfs(links)}
-    mark = stand.journal.mark()
-    try:
-        with refusals(stand.path):
-            for number in range(len(GUESTS)):
-                words = ["ip", "link", "set", "dev", stand.pf, "vf", str(number), "trust"]
-                before = "on" if number in found and found[number].trust else "off"
-                stand.journal.record(stand.place.host, RunBack((*words, before)))
-                stand.host.run([*words, "on"])
-        yield
-    finally:
-        stand.journal.undo_since(mark)
 
 
 @contextmanager

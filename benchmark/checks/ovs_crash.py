@@ -54,7 +54,7 @@ def act(made: Stand, record: Record) -> None:
         record.keep("ovs-vswitchd.log", switch.control.log())
         switch.revive()
         judge_recovery(record, running, killed, time.time())
-    _keep_core(host, record, core)
+    keep_core(host, record, core)
     within = f"{noticed_s:.2f} s after the signal (at most {NOTICED_S:g} s)"
     what = f"the crash of process {pid} is noticed {within}" if told else f"the crash is not noticed {within}"
     record.observe(bool(told), what, told or f"process {pid}: nothing is said of its end")
@@ -116,7 +116,7 @@ def _core_of(made: Stand, pid: int | None) -> Core:
     return Core(file, why, program) if limited.ok else Core("", limited.stderr.strip())
 
 
-def _keep_core(host: Host, record: Record, core: Core) -> None:
+def keep_core(host: Host, record: Record, core: Core) -> None:
     """Have the core file told of, and kept if it is small; away it goes in any case, for it is of a crash made here."""
     if not core.file or not host.exists(core.file):
         record.advise(f"no core file is kept: {core.why}")
@@ -131,7 +131,8 @@ def _keep_core(host: Host, record: Record, core: Core) -> None:
     where = "stays on its host as long as the bench is up"
     if host.local:
         host.run(["gzip", "-1", core.file])
-        where = f"is kept as {record.take(Path(f'{core.file}.gz'))}"
+        if name := record.take(Path(f"{core.file}.gz")):
+            where = f"is kept as {name}"
     told = f"a core file of {size / 1e6:.0f} MB, {blocks * 512 / 1e6:.0f} MB without its holes, was written and {where}"
     record.observe(True, told, cause)
 

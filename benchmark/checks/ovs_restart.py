@@ -78,12 +78,17 @@ def judge_recovery(record: Record, running: Sequence[FastPing], killed: float, s
     rows = [["switch ends", "+0.00 s", "-"], ["switch is up again", f"+{started - killed:.2f} s", "-"]]
     for ping in running:
         back = ping.until(started, STEADY, RECOVERY_S)
-        gap = longest_gap(ping.answers) if back else None
-        if gap is None:
-            line = ping.answers[-1].line if ping.answers else "no answer at all"
+        line = ping.answers[-1].line if ping.answers else "no answer at all"
+        if not back:
             told = f"{ping.name}: no connection within {RECOVERY_S:g} s of the switch's start"
             record.observe(False, told, f"the last answer: {line}")
             rows.append([f"{ping.name} answered", "never", "-"])
+            continue
+        gap = longest_gap(ping.answers, killed)
+        if gap is None:
+            told = f"{ping.name}: no gap, from the switch's end on none of its pings was lost or late"
+            record.observe(True, told, f"the last answer: {line}")
+            rows.append([f"{ping.name} answered", "all the time", "0"])
             continue
         late_s = gap.first.at - started
         told = f"{ping.name}: answered again {gap.first.at - killed:.2f} s after the switch ended"

@@ -13,12 +13,15 @@ from nvbench.errors import GeneratorError, NotPossibleError
 from nvbench.hosts import Process
 from nvbench.stands import BRIDGE, OVS, PEER, SRIOV, Check, Record, Stand, Way
 
-LIMIT_BPS = 2_000_000
-"""Little enough for emulated guests on a busy host, which manage some five of them."""
+LIMIT_BPS, NIC_LIMIT_BPS = 2_000_000, 200_000_000
+"""Little enough for emulated guests on a busy host, which manage some five of them; and enough for a real NIC, of
+which some refuse less than 11 Mbit/s (ixgbe), and others silently take 50 for it (i40e)."""
 
-OFFERED_BPS = 4 * LIMIT_BPS
-BURST_BYTES = 50_000
-"""What the limit takes 0.2 s for: to be seen in samples of a tenth of a second."""
+OFFERED = 4
+"""So many times the limit is offered."""
+
+BURST_S = 0.2
+"""For so long the limit takes for its burst: to be seen in samples of a tenth of a second."""
 
 LEAST, MOST = 0.75, 1.15
 """Shares of the limit that have to pass, and may. Switches count a packet's bytes with or without its headers, which
@@ -84,56 +87,77 @@ def _frames_bits(payload_bytes: float) -> float:
 
 def act(stand: Stand, record: Record) -> None:
     """Both directions at once: with the limit, then without. One that cannot be limited here is told, not judged."""
+    limit_bps = limit_of(stand)
     ways: list[Way] = []
     refused: list[NotPossibleError] = []
     with ExitStack() as stack:
         for way in FLOWS:
             try:
-                stack.enter_context(stand.levers.limited("vm1", way, LIMIT_BPS, BURST_BYTES))
+                stack.enter_context(stand.levers.limited("vm1", way, limit_bps, burst_of(limit_bps)))
                 ways.append(way)
             except NotPossibleError as error:
                 refused.append(error)
         if not ways:
             raise refused[0]
+        _check_tool(stand, ways)
         held = _streams(stand, record, ways, LIMITED_S, "limited")
     free = _streams(stand, record, ways, CONTROL_S, "unlimited")
     for way in ways:
-        if free[way].bps() < CLEARLY * LIMIT_BPS:
+        if free[way].bps() < CLEARLY * limit_bps:
             what = f"{_SAID[way]}: without a limit only {_mbps(free[way].bps())} pass, too little to see one of "
-            raise NotPossibleError(what + _mbps(LIMIT_BPS))
+            raise NotPossibleError(what + _mbps(limit_bps))
     for way in ways:
-        _judge(record, way, free[way], held[way])
+        _judge(record, way, free[way], held[way], limit_bps)
     for refusal in refused:
         record.advise(f"One direction is not looked at: {refusal.what}")
-    record.draw("What passes, as frames without FCS", _COLUMNS, [_row(way, free[way], held[way]) for way in ways])
+    rows = [_row(way, free[way], held[way], limit_bps) for way in ways]
+    record.draw("What passes, as frames without FCS", _COLUMNS, rows)
 
 
-def _judge(record: Record, way: Way, free: Passage, held: Passage) -> None:
-    settled = held.settled(LIMIT_BPS)
+def limit_of(stand: Stand) -> int:
+    """The limit that is set, in bits a second: what emulated guests can pass, or what real NICs can limit."""
+    return NIC_LIMIT_BPS if stand.path == SRIOV and stand.bench.testbed.switch.sriov else LIMIT_BPS
+
+
+def burst_of(limit_bps: int) -> int:
+    """The burst that goes with a limit, in bytes."""
+    return round(limit_bps * BURST_S / 8)
+
+
+def _check_tool(stand: Stand, ways: Sequence[Way]) -> None:
+    for name in dict.fromkeys(name for way in ways for name in FLOWS[way]):
+        if not stand.member(name).host.run(["which", "iperf3"], check=False).ok:
+            raise NotPossibleError(f"no iperf3 at {name}, by which it is seen what passes (apt-get install iperf3)")
+
+
+def _judge(record: Record, way: Way, free: Passage, held: Passage, limit_bps: int) -> None:
+    settled = held.settled(limit_bps)
     passed = held.bps(SETTLING if settled is None else max(settled, 1))
-    allowed = f"{LEAST * LIMIT_BPS / 1e6:.1f} to {_mbps(MOST * LIMIT_BPS)}"
-    told = f"{_SAID[way]}: of {_mbps(held.offered_bps)} offered {_mbps(passed)} pass at a limit of {_mbps(LIMIT_BPS)}"
+    allowed = f"{LEAST * limit_bps / 1e6:.1f} to {_mbps(MOST * limit_bps)}"
+    told = f"{_SAID[way]}: of {_mbps(held.offered_bps)} offered {_mbps(passed)} pass at a limit of {_mbps(limit_bps)}"
     without = f"{_mbps(free.bps())} without it"
     samples = " ".join(f"{_frames_bits(each) / SAMPLE_S / 1e6:.1f}" for each in held.samples)
     quote = f"iperf3 at the receiver, Mbit/s each {SAMPLE_S} s: {samples}; {held.lost} datagrams lost"
-    if passed > MOST * LIMIT_BPS:
+    if passed > MOST * limit_bps:
         why = "it is accepted, and not in force" if passed > IDLE * free.bps() else "that is too much"
         record.observe(False, f"{told}, {without}: {why} (allowed {allowed})", quote)
-    elif passed < LEAST * LIMIT_BPS:
+    elif passed < LEAST * limit_bps:
         record.observe(False, f"{told}, {without}: that is too little (allowed {allowed})", quote)
     else:
-        burst, after_s = held.burst_bytes(LIMIT_BPS), (settled or 0) * SAMPLE_S
-        told += f" (allowed {allowed}), {without}; a burst of {burst / 1e3:.0f} kB of {BURST_BYTES / 1e3:.0f} kB"
+        burst, after_s = held.burst_bytes(limit_bps), (settled or 0) * SAMPLE_S
+        told += (
+            f" (allowed {allowed}), {without}; a burst of {burst / 1e3:.0f} kB of {burst_of(limit_bps) / 1e3:.0f} kB"
+        )
         record.observe(True, f"{told} comes first, the limit holds after {after_s:.1f} s", quote)
 
 
-def _row(way: Way, free: Passage, held: Passage) -> list[str]:
-    settled = held.settled(LIMIT_BPS)
+def _row(way: Way, free: Passage, held: Passage, limit_bps: int) -> list[str]:
+    settled = held.settled(limit_bps)
     passed = held.bps(SETTLING if settled is None else max(settled, 1))
-    numbers = [f"{bps / 1e6:.1f}" for bps in (LIMIT_BPS, held.offered_bps, free.bps(), passed)]
+    numbers = [f"{bps / 1e6:.1f}" for bps in (limit_bps, held.offered_bps, free.bps(), passed)]
     if settled is None:
         return [_SAID[way], *numbers, "-", "never"]
-    return [_SAID[way], *numbers, f"{held.burst_bytes(LIMIT_BPS) / 1e3:.0f} kB", f"{settled * SAMPLE_S:.1f} s"]
+    return [_SAID[way], *numbers, f"{held.burst_bytes(limit_bps) / 1e3:.0f} kB", f"{settled * SAMPLE_S:.1f} s"]
 
 
 def _mbps(bps: float) -> str:
@@ -173,7 +197,7 @@ def _port(way: Way) -> str:
 
 def _client(stand: Stand, way: Way, seconds: int, stack: ExitStack) -> Process:
     sender, receiver = map(stand.member, FLOWS[way])
-    payload_bps = OFFERED_BPS * PAYLOAD_BYTES // FRAME_BYTES
+    payload_bps = OFFERED * limit_of(stand) * PAYLOAD_BYTES // FRAME_BYTES
     argv = ["iperf3", "-c", receiver.address, "-p", _port(way), "-u", "-b", str(payload_bps), "-l", str(PAYLOAD_BYTES)]
     process = sender.host.spawn([*argv, "-t", str(seconds), "-J", "--connect-timeout", "3000"])
     stack.callback(process.kill)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 from nvbench.datapaths.ovs_bridges import PATIENCE_S
 from nvbench.datapaths.ovs_ports import KERNEL_KINDS
 from nvbench.errors import DatapathError, NotPossibleError
-from nvbench.journal import RunBack
+from nvbench.hosts.namespace import DEVICES
 from nvbench.stands import OVS, PEER, Check, Member, Record, Stand
-from nvbench.stands.levers import refusals
+from nvbench.stands.levers import Step, changed, refusals
 from nvbench.stands.ovs_control import control
 from nvbench.stands.reach import Pinged, Voice, among, draw, reach
 
@@ -79,33 +79,28 @@ def host_takes_part(stand: Stand, peer: Member) -> Iterator[None]:
 
     Each device answers for its own address only, for else the host would be reached past the bridge.
     """
-    place, journal = stand.place, stand.journal
-    inside = ("ip", "netns", "exec", place.namespace) if place.namespace else ()
-    mark = journal.mark()
     steps = [_addressed(BRIDGE_DEVICE, HOST_ADDRESS), _addressed(peer.port, OWN_ADDRESS)]
-    steps.append((["ip", "link", "set", BRIDGE_DEVICE, "up"], ["ip", "link", "set", BRIDGE_DEVICE, "down"]))
+    up, down = (["ip", "link", "set", BRIDGE_DEVICE, state] for state in ("up", "down"))
+    steps.append(Step(up, [down], DEVICES + BRIDGE_DEVICE))
     for device in (BRIDGE_DEVICE, peer.port):
         key = f"net.ipv4.conf.{device}.arp_ignore"
         before = stand.host.run(["sysctl", "-n", key]).stdout.strip()
-        steps.append((["sysctl", "-q", "-w", f"{key}=1"], ["sysctl", "-q", "-w", f"{key}={before}"]))
+        do, back = (["sysctl", "-q", "-w", f"{key}={value}"] for value in ("1", before))
+        steps.append(Step(do, [back], DEVICES + device))
     words = [f"{PEER_ADDRESS}/24", "dev", peer.device]
-    with ExitStack() as undo:
-        undo.callback(journal.undo_since, mark)
-        for do, back in steps:
-            journal.record(place.host, RunBack((*inside, *back)))
-            stand.host.run(do)
+    with changed(stand, steps):
         peer.host.run(["ip", "address", "add", *words])
-        undo.callback(peer.host.run, ["ip", "address", "delete", *words])
-        yield
+        try:
+            yield
+        finally:
+            peer.host.run(["ip", "address", "delete", *words])
 
 
-def _addressed(device: str, address: str) -> tuple[list[str], list[str]]:
+def _addressed(device: str, address: str) -> Step:
     """What gives a device an address, and what takes it away, which bears being run twice."""
     words = ["dev", device]
-    return (
-        ["ip", "address", "replace", f"{address}/24", *words],
-        ["ip", "address", "flush", *words, "to", f"{address}/32"],
-    )
+    back = ["ip", "address", "flush", *words, "to", f"{address}/32"]
+    return Step(["ip", "address", "replace", f"{address}/24", *words], [back], DEVICES + device)
 
 
 @contextmanager

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nvbench.datapaths.kernel_output import parse_links, root_qdisc
 from nvbench.errors import CommandError, DatapathError, NotPossibleError
-from nvbench.journal import RunBack
+from nvbench.hosts.namespace import DEVICES
 from nvbench.stands.check import BRIDGE
-from nvbench.stands.levers import Levers, Way, refusals
+from nvbench.stands.levers import LINK_PATIENCE_S, Levers, Step, Way, changed, new_device
 
 if TYPE_CHECKING:
     from nvbench.stands.stand import Stand
 
 _BRIDGE, _SECOND, _DETOUR = "nvbr0", "nvbr1", "nvifb0"
-_PATIENCE_S = 5.0
 _MOST_DELAY_S = 0.05
 """How long a frame waits at most where a rate is limited; what would wait longer is dropped."""
 
@@ -34,9 +33,6 @@ _SHOWN = (
     "mcast_querier",
     "mcast_query_response_intvl",
 )
-
-Step = tuple[Sequence[str], Sequence[Sequence[str]]]
-"""A command, and those that take it back in turn, which bear being run when it has not been, or twice."""
 
 
 class BridgeLevers(Levers):
@@ -67,7 +63,7 @@ class BridgeLevers(Levers):
         """See `Levers.separated`: on a second bridge."""
         plain = ["stp_state", "0", "forward_delay", "0", "mcast_snooping", "0"]
         mtu = self._links()[_BRIDGE]["mtu"]
-        steps: list[Step] = [*_device(_SECOND, "bridge", *plain), _link(_SECOND, "mtu", mtu, mtu)]
+        steps = [*new_device(_SECOND, "bridge", *plain), Step(_set(_SECOND, "mtu", str(mtu)))]
         steps += [_link(self._port(member), "master", _SECOND, _BRIDGE) for member in members]
         with self._changed(steps):
             yield
@@ -96,15 +92,16 @@ class BridgeLevers(Levers):
         qdiscs = self._stand.host.run(["tc", "-j", "qdisc", "show", "dev", port]).stdout
         kind, own = root_qdisc(qdiscs)
         if way is Way.IN and not own:
-            steps: list[Step] = [([*replace, "root", *bucket], ([*replace, "root", "bfifo"], [*delete, "root"]))]
+            backs = ([*replace, "root", "bfifo"], [*delete, "root"])
+            steps = [Step([*replace, "root", *bucket], backs, DEVICES + port)]
         elif way is Way.OUT and '"ingress"' not in qdiscs:
             every = ["parent", "ffff:", "protocol", "all", "u32", "match", "u32", "0", "0"]
             detour = ["action", "mirred", "egress", "redirect", "dev", _DETOUR]
             steps = [
-                *_device(_DETOUR, "ifb"),
-                (["tc", "qdisc", "add", "dev", _DETOUR, "root", *bucket], ()),
-                ([*replace, "ingress"], ([*replace, "ingress"], [*delete, "ingress"])),
-                (["tc", "filter", "add", "dev", port, *every, *detour], ()),
+                *new_device(_DETOUR, "ifb"),
+                Step(["tc", "qdisc", "add", "dev", _DETOUR, "root", *bucket]),
+                Step([*replace, "ingress"], ([*replace, "ingress"], [*delete, "ingress"]), DEVICES + port),
+                Step(["tc", "filter", "add", "dev", port, *every, *detour]),
             ]
         else:
             raise NotPossibleError(f"{self.path}: somebody has set a qdisc at port {port} ({kind}): hands off")
@@ -115,6 +112,8 @@ class BridgeLevers(Levers):
     def snooping(self) -> Iterator[None]:
         """See `Levers.snooping`: with the bridge as querier, for without any it would flood."""
         found = self._links()[_BRIDGE]["linkinfo"]["info_data"]
+        if "mcast_query_response_intvl" not in found:
+            raise NotPossibleError(f"{self.path}: the kernel is built without BRIDGE_IGMP_SNOOPING")
         # One after another: a querier waits for as long as it was told before it was one.
         wanted = {"mcast_query_response_interval": _QUERY_RESPONSE_CS, "mcast_querier": 1, "mcast_snooping": 1}
         before = {**found, "mcast_query_response_interval": found["mcast_query_response_intvl"]}
@@ -126,9 +125,11 @@ class BridgeLevers(Levers):
     def port_down(self, member: str) -> Iterator[None]:
         """See `Levers.port_down`: a guest sees that its carrier has gone."""
         port = self._port(member)
-        with self._changed([(_set(port, "down"), (_set(port, "up"),))], forwarding=False):
-            yield
-        self._wait_until_they_forward()
+        try:
+            with changed(self._stand, [Step(_set(port, "down"), [_set(port, "up")], DEVICES + port)]):
+                yield
+        finally:
+            self._not_forwarding()
 
     @contextmanager
     def uplink_down(self) -> Iterator[None]:
@@ -161,46 +162,42 @@ class BridgeLevers(Levers):
         for port in self._ports():
             for vlan in sorted({mine[port]} if port in mine else set(mine.values())):
                 add, delete = (["bridge", "vlan", verb, "vid", str(vlan), "dev", port] for verb in ("add", "delete"))
-                steps.append(([*add, *(["pvid", "untagged"] if port in mine else [])], (add, delete)))
+                own = ["pvid", "untagged"] if port in mine else []
+                steps.append(Step([*add, *own], (add, delete), DEVICES + port))
             if port in mine:
                 add, delete = (["bridge", "vlan", verb, "vid", "1", "dev", port] for verb in ("add", "delete"))
-                steps.append((delete, ([*add, "pvid", "untagged"],)))
+                steps.append(Step(delete, [[*add, "pvid", "untagged"]], DEVICES + port))
         for words in ([*bridge, "0", "vlan_protocol", protocol], [*bridge, "1"]):
-            steps.append((_set(_BRIDGE, *words), (_set(_BRIDGE, *bridge, "0", "vlan_protocol", "802.1Q"),)))
+            back = _set(_BRIDGE, *bridge, "0", "vlan_protocol", "802.1Q")
+            steps.append(Step(_set(_BRIDGE, *words), [back], DEVICES + _BRIDGE))
         with self._changed(steps):
             yield
 
     @contextmanager
-    def _changed(self, steps: Iterable[Step], *, forwarding: bool = True) -> Iterator[None]:
-        """Commands are run, and taken back at the end; how is written down before, for whoever cleans up after a kill.
-
-        Args:
-            steps: What is run.
-            forwarding: Whether all ports forward then.
-        """
-        place, journal = self._stand.place, self._stand.journal
-        inside = ("ip", "netns", "exec", place.namespace) if place.namespace else ()
-        mark = journal.mark()
+    def _changed(self, steps: Iterable[Step]) -> Iterator[None]:
+        """See `changed`; all ports forward within, and afterwards."""
         try:
-            with refusals(self.path):
-                for do, backs in steps:
-                    for back in reversed(backs):
-                        journal.record(place.host, RunBack((*inside, *back)))
-                    self._stand.host.run(do)
-            if forwarding:
-                self._wait_until_they_forward()
-            yield
+            with changed(self._stand, steps):
+                self._await_forwarding()
+                yield
         finally:
-            if faults := journal.undo_since(mark):
-                raise DatapathError("; ".join(faults), place=self.path)
+            self._await_forwarding()
 
-    def _wait_until_they_forward(self) -> None:
-        """The kernel may take a moment to notice a port; a bridge's own port state is asked for, then."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while faults := [port for port, row in self._links().items() if port in self._ports() and not _forwards(row)]:
+    def _await_forwarding(self) -> None:
+        if late := self._not_forwarding():
+            raise DatapathError(f"port {late[0]} does not forward after {LINK_PATIENCE_S:g} s", place=self.path)
+
+    def _not_forwarding(self) -> list[str]:
+        """The ports that do not forward, for as long as they may take for that.
+
+        The kernel may take a moment to notice a port; a bridge's own port state is asked for, then.
+        """
+        deadline = time.monotonic() + LINK_PATIENCE_S
+        while late := [port for port, row in self._links().items() if port in self._ports() and not _forwards(row)]:
             if time.monotonic() > deadline:
-                raise DatapathError(f"port {faults[0]} does not forward", place=self.path)
+                break
             time.sleep(0.02)
+        return late
 
 
 def _set(device: str, *words: str) -> list[str]:
@@ -209,23 +206,17 @@ def _set(device: str, *words: str) -> list[str]:
 
 def _link(device: str, key: str, value: object, before: object) -> Step:
     """A setting of a device."""
-    return _set(device, key, str(value)), (_set(device, key, str(before)),)
+    return Step(_set(device, key, str(value)), [_set(device, key, str(before))], DEVICES + device)
 
 
 def _bridge_option(key: str, value: object, before: object) -> Step:
     option = ("type", "bridge", key)
-    return _set(_BRIDGE, *option, str(value)), (_set(_BRIDGE, *option, str(before)),)
-
-
-def _device(name: str, kind: str, *options: str) -> list[Step]:
-    """A device of our own, up; it is looked for before it is deleted, for it may have gone already."""
-    find = ["find", "/sys/class/net", "-maxdepth", "1", "-name", name]
-    made = ["ip", "link", "add", name, "type", kind, *options]
-    return [(made, ([*find, "-exec", "ip", "link", "delete", name, ";"],)), (_set(name, "up"), ())]
+    do, back = (_set(_BRIDGE, *option, str(each)) for each in (value, before))
+    return Step(do, [back], DEVICES + _BRIDGE)
 
 
 def _forwards(row: Mapping[str, Any]) -> bool:
-    return bool(row["linkinfo"]["info_slave_data"]["state"] == "forwarding")
+    return bool(row.get("linkinfo", {}).get("info_slave_data", {}).get("state") == "forwarding")
 
 
 def _kind(row: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from nvbench.datapaths.ovs_bridges import PATIENCE_S
 from nvbench.datapaths.ovs_dpdk import OvsDpdk
 from nvbench.errors import DatapathError, NotPossibleError
 from nvbench.stands.check import OVS
-from nvbench.stands.levers import Levers, Way, refusals
+from nvbench.stands.levers import LINK_PATIENCE_S, Levers, Way, refusals
 
 if TYPE_CHECKING:
     from nvbench.stands.stand import Stand
@@ -55,14 +55,16 @@ class OvsLevers(Levers):
 
     @contextmanager
     def mtu(self, mtu: int) -> Iterator[None]:
-        """See `Levers.mtu`. The bridge's own port follows the smallest of the others."""
+        """See `Levers.mtu`. The bridge's own port follows the smallest of the others; some drivers restart a port."""
         before = self._mtus()
         settings = {("Interface", port): {"mtu_request": str(mtu)} for port in before}
         try:
             with self._configured(settings, lambda: _otherwise(dict.fromkeys(before, mtu), self._mtus())):
+                self._await(self._links_down, LINK_PATIENCE_S)
                 yield
         finally:
             self._ovs.wait_out(lambda: _otherwise(before, self._mtus()), PATIENCE_S)
+            self._ovs.wait_out(self._links_down, LINK_PATIENCE_S)
 
     @contextmanager
     def separated(self, *members: str) -> Iterator[None]:
@@ -145,7 +147,8 @@ class OvsLevers(Levers):
             yield
         finally:
             self._ovs.ofctl("mod-port", bridge, port, "up")
-            self._ovs.wait_out(self._links_down, PATIENCE_S)
+            with suppress(DatapathError):
+                self._ovs.wait_out(self._links_down, LINK_PATIENCE_S)
 
     @contextmanager
     def uplink_down(self) -> Iterator[None]:
@@ -211,12 +214,13 @@ class OvsLevers(Levers):
             do += ["--", "remove", "Bridge", old, "ports", row, "--", "add", "Bridge", bridge, "ports", row]
             undo += ["remove", "Bridge", bridge, "ports", row, "--", "add", "Bridge", old, "ports", row, "--"]
         try:
-            with self._applied([*do, *more], [*undo, "del-br", bridge, *less], self._links_down):
+            with self._applied([*do, *more], [*undo, "del-br", bridge, *less]):
+                self._await(self._links_down, LINK_PATIENCE_S)
                 with refusals(self.path):
                     self._ovs.ofctl("add-flows", bridge, "-", stdin="\n".join(flows) + "\n")
                 yield
         finally:
-            self._ovs.wait_out(self._links_down, PATIENCE_S)
+            self._ovs.wait_out(self._links_down, LINK_PATIENCE_S)
 
     @contextmanager
     def _configured(
@@ -258,7 +262,7 @@ class OvsLevers(Levers):
             self._apply(do)
         try:
             if faults is not None:
-                self._await(faults)
+                self._await(faults, PATIENCE_S)
             yield
         finally:
             self._apply(undo)
@@ -274,9 +278,9 @@ class OvsLevers(Levers):
         reached = self._ovs.vsctl("get", "Open_vSwitch", ".", "cur_cfg").strip()
         return [] if reached == number else ["the switch does not carry out what it is told"]
 
-    def _await(self, faults: Callable[[], list[str]]) -> None:
+    def _await(self, faults: Callable[[], list[str]], patience_s: float) -> None:
         try:
-            self._ovs.wait_out(faults, PATIENCE_S)
+            self._ovs.wait_out(faults, patience_s)
         except DatapathError as error:
             if self._ovs.crashed():
                 raise

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from nvbench.generators.frames import exchange
 from nvbench.stands.frames import Batch, fate, opening, tagging
+from nvbench.stands.ground import Member
 from nvbench.stands.record import Record
-from nvbench.stands.stand import Member, Stand
+from nvbench.stands.stand import Stand
 
 WINDOW_S = 0.3
 """For so long after the last frame was sent is waited for it."""

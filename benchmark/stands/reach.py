@@ -1,4 +1,4 @@
-"""Who reaches whom by ping, several pairs at the same time."""
+"""Who reaches whom by ping: one pair, or several at the same time."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ from nvbench.stands.record import Record
 COUNT = 3
 INTERVAL_S, PATIENCE_S = 0.05, 2.0
 _GRACE_S = 5.0
+SILENT_S = 0.3
+"""How long is waited for an answer that should not come."""
+
+HEADER_BYTES = 28
+"""Of IPv4 and of an echo request (RFC 791, RFC 792), which `ping -s` does not count."""
+
 _SUMMARY = re.compile(r"(\d+) packets transmitted, (\d+) received(?:, \+(\d+) duplicates)?")
 
 MOST_AT_ONCE = 6
@@ -43,10 +49,10 @@ class Pinged:
     """What came of a ping.
 
     Attributes:
-        sent: Requests.
+        sent: Requests; none where it could not begin.
         received: Answers, each counted once.
         duplicates: Answers that came once more.
-        line: What ping says of it.
+        line: What ping says of it, behind what it complains of.
     """
 
     sent: int
@@ -59,14 +65,45 @@ class Pinged:
         """Whether every request was answered once."""
         return 0 < self.sent == self.received and not self.duplicates
 
+    @property
+    def silent(self) -> bool:
+        """Whether requests were sent, and none was answered: of a ping that could not begin nothing is known."""
+        return self.sent > 0 and not self.received
+
 
 def parse_ping(text: str) -> Pinged:
     """What ping of iputils prints; what it complains of where it could not begin."""
-    for line in text.splitlines():
+    lines = text.strip().splitlines()
+    for line in lines:
         if found := _SUMMARY.search(line):
             sent, received, duplicates = (int(number or 0) for number in found.groups())
-            return Pinged(sent, received, duplicates, line)
-    return Pinged(0, 0, 0, (text.strip() or "ping says nothing").splitlines()[-1])
+            complaint = next((each for each in lines if each.startswith("ping: ")), "")
+            return Pinged(sent, received, duplicates, "; ".join(filter(None, (complaint, line))))
+    return Pinged(0, 0, 0, lines[-1] if lines else "ping says nothing")
+
+
+def ping(
+    host: Host,
+    address: str,
+    *,
+    count: int = COUNT,
+    patience_s: float = PATIENCE_S,
+    packet_bytes: int = 0,
+    source: str = "",
+) -> Pinged:
+    """Ping an address until all requests are answered, or have been waited for.
+
+    Args:
+        host: Who pings.
+        address: Whom.
+        count: Requests.
+        patience_s: How long is waited for the answer to the last.
+        packet_bytes: Size of the IP packets, which nobody may cut into fragments then; 0: as ping has them.
+        source: The device or the address that it uses; empty: whichever leads there.
+    """
+    sized = ["-M", "do", "-s", str(packet_bytes - HEADER_BYTES)] if packet_bytes else []
+    done = host.run(_words(address, count, patience_s, source, sized), check=False)
+    return parse_ping(done.stderr + done.stdout)
 
 
 def reach(record: Record, pairs: Sequence[tuple[Voice, Voice]], step: str = "") -> dict[tuple[str, str], Pinged]:
@@ -92,7 +129,7 @@ def _reach_at_once(record: Record, pairs: Sequence[tuple[Voice, Voice]], kept: s
     with ExitStack() as stack:
         running = []
         for one, other in pairs:
-            process = one.host.spawn(_words(one, other))
+            process = one.host.spawn(_words(other.address, COUNT, PATIENCE_S, one.device))
             stack.callback(process.kill)
             running.append((one, other, process))
         deadline = time.monotonic() + COUNT * INTERVAL_S + PATIENCE_S + _GRACE_S
@@ -116,9 +153,10 @@ def draw(record: Record, title: str, voices: Sequence[Voice], found: Mapping[tup
     record.draw(f"{title} (rows send)", ["", *names], rows)
 
 
-def _words(one: Voice, other: Voice) -> list[str]:
-    by = ["-I", one.device] if one.device else []
-    return ["ping", "-n", "-c", str(COUNT), "-i", str(INTERVAL_S), "-W", f"{PATIENCE_S:g}", *by, other.address]
+def _words(address: str, count: int, patience_s: float, source: str, more: Sequence[str] = ()) -> list[str]:
+    by = ["-I", source] if source else []
+    often = ["-c", str(count), "-i", str(INTERVAL_S), "-W", f"{patience_s:g}"]
+    return ["ping", "-n", *often, *by, *more, address]
 
 
 def _printed(process: Process, deadline: float) -> str:

@@ -116,7 +116,7 @@ class Record:
         """Move a file into the evidence, where there is room for it.
 
         Returns:
-            Its name; where there is no room, its path as it was.
+            Its name; empty where there is no room, and it stays where it is.
 
         Raises:
             StoreError: The disk is full.
@@ -124,7 +124,7 @@ class Record:
         size = file.stat().st_size
         if size > self._left:
             self.advise(f"{file} is left where it is, {size} bytes: evidence is bounded")
-            return str(file)
+            return ""
         with self._room(file.name) as path:
             shutil.move(file, path)
         self._left -= size

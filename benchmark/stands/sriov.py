@@ -11,20 +11,18 @@ from typing import TYPE_CHECKING, Any
 from nvbench.datapaths.kernel_output import parse_links
 from nvbench.datapaths.sriov_output import VirtualFunction, parse_vfs
 from nvbench.errors import DatapathError, NotPossibleError
-from nvbench.journal import RunBack
+from nvbench.hosts.namespace import DEVICES
 from nvbench.stands.check import SRIOV
-from nvbench.stands.levers import Levers, Way, refusals
+from nvbench.stands.levers import LINK_PATIENCE_S, Levers, Step, Way, changed
 
 if TYPE_CHECKING:
-    from nvbench.stands.stand import Member, Stand
+    from nvbench.stands.ground import Member
+    from nvbench.stands.stand import Stand
 
 _TENANT = 100
 _PROTOCOLS = {0x8100: "802.1q", 0x88A8: "802.1ad"}
-_PATIENCE_S = 20.0
-"""A port takes some seconds to agree with its other end on a speed, and virtual functions to follow it."""
-
-Step = tuple[Sequence[str], Sequence[str]]
-"""Words behind `ip link set PF`, and those that take it back."""
+_SETTLE_S = 0.3
+"""A virtual function that its port has reset hears of that a moment later."""
 
 
 class SriovLevers(Levers):
@@ -48,13 +46,15 @@ class SriovLevers(Levers):
     @contextmanager
     def mtu(self, mtu: int) -> Iterator[None]:
         """See `Levers.mtu`: that of the physical function. Some drivers restart its port for it."""
-        before = self._port()["mtu"]
+        before, linked = self._port()["mtu"], self._linked()
         try:
-            with self._changed([(["mtu", str(mtu)], ["mtu", str(before)])]):
+            with changed(self._stand, [self._step(["mtu", str(mtu)], ["mtu", str(before)])]):
                 self._restart_vfs(self._stand.members)
+                self._await_carrier(linked)
                 yield
         finally:
             self._restart_vfs(self._stand.members)
+            self._await_carrier(linked)
 
     @contextmanager
     def separated(self, *members: str) -> Iterator[None]:
@@ -84,9 +84,16 @@ class SriovLevers(Levers):
         if way is Way.IN:
             raise NotPossibleError(f"{self.path}: what a virtual function receives cannot be limited")
         vf = self._vf(member)
-        rate = max(1, round(bps / 1e6))
-        step = _vf(vf, "max_tx_rate", str(rate)), _vf(vf, "max_tx_rate", str(vf.max_tx_rate))
-        with self._changed([step]):
+        do, back = (["max_tx_rate", str(rate)] for rate in (max(1, round(bps / 1e6)), vf.max_tx_rate))
+        with changed(self._stand, [self._step(do, back, vf)], tried=True):
+            yield
+
+    @contextmanager
+    def trusted(self, *members: str) -> Iterator[None]:
+        """See `Levers.trusted`."""
+        vfs = map(self._vf, members)
+        steps = [self._step(["trust", "on"], ["trust", "on" if vf.trust else "off"], vf) for vf in vfs]
+        with self._set_up(members, steps):
             yield
 
     @contextmanager
@@ -96,27 +103,26 @@ class SriovLevers(Levers):
             with self.uplink_down():
                 yield
             return
-        vf = self._vf(member)
-        do, back = _vf(vf, "state", "disable"), _vf(vf, "state", vf.link_state or "auto")
-        with refusals(self.path):  # to a driver that refuses even what is so already, nothing can be put back
-            if not self._stand.host.run([*self._set, *back], check=False).ok:
-                self._stand.host.run([*self._set, *do])
+        vf, linked = self._vf(member), self._linked()
+        step = self._step(["state", "disable"], ["state", vf.link_state or "auto"], vf)
         try:
-            with self._changed([(do, back)]):
+            with changed(self._stand, [step], tried=True):
                 yield
         finally:
-            self._await_carrier()
+            self._without_carrier(linked)
 
     @contextmanager
     def uplink_down(self) -> Iterator[None]:
         """See `Levers.uplink_down`: the physical function is down. At the end the members find their links again."""
         unaware: list[Member] = []
+        linked = self._linked()
         try:
-            with self._changed([(["down"], ["up"])]):
+            with changed(self._stand, [self._step(["down"], ["up"])]):
                 yield
-                unaware += filter(_has_carrier, self._stand.members)  # they would find out any time later
+                unaware += self._linked()  # they would find out any time later
         finally:
             self._restart_vfs(unaware)
+            self._without_carrier(linked)
 
     # -- how ---------------------------------------------------------------------------------------------------
 
@@ -133,30 +139,38 @@ class SriovLevers(Levers):
         vfs = {vf.number: vf for vf in parse_vfs(json.dumps([self._port()]))}
         return vfs[names.index(name)]
 
+    def _step(self, do: Sequence[str], back: Sequence[str], vf: VirtualFunction | None = None) -> Step:
+        """A setting of the physical function, or of a virtual one, with which it goes."""
+        port = DEVICES + self._stand.pf
+        if vf is None:
+            return Step([*self._set, *do], [[*self._set, *back]], port)
+        words = [*self._set, "vf", str(vf.number)]
+        return Step([*words, *do], [[*words, *back]], f"{port}/device/virtfn{vf.number}")
+
     @contextmanager
     def _in_vlans(self, vlans: Mapping[str, int], protocol: str) -> Iterator[None]:
         steps = []
         for member, vlan in vlans.items():
             vf = self._vf(member)
-            back = _vf(vf, "vlan", str(vf.vlan), "qos", str(vf.qos), "proto", vf.vlan_protocol)
-            steps.append((_vf(vf, "vlan", str(vlan), "proto", protocol), back))
-        with self._changed(steps):
+            back = ["vlan", str(vf.vlan), "qos", str(vf.qos), "proto", vf.vlan_protocol]
+            steps.append(self._step(["vlan", str(vlan), "proto", protocol], back, vf))
+        with self._set_up(vlans, steps):
             yield
 
     @contextmanager
-    def _changed(self, steps: Iterable[Step]) -> Iterator[None]:
-        """Settings are made, and taken back at the end; how is written down before, for whoever cleans up."""
-        stand = self._stand
-        mark = stand.journal.mark()
+    def _set_up(self, members: Iterable[str], steps: Iterable[Step]) -> Iterator[None]:
+        """These members' virtual functions are set up otherwise, and have links; some drivers reset them for it."""
+        linked = [*filter(_has_carrier, map(self._stand.member, members))]
         try:
-            with refusals(self.path):
-                for do, back in steps:
-                    stand.journal.record(stand.place.host, RunBack((*self._set, *back)))
-                    stand.host.run([*self._set, *do])
-            yield
+            with changed(self._stand, steps, tried=True):
+                self._settle(linked)
+                yield
         finally:
-            if faults := stand.journal.undo_since(mark):
-                raise DatapathError("; ".join(faults), place=self.path)
+            self._settle(linked)
+
+    def _settle(self, members: Sequence[Member]) -> None:
+        time.sleep(_SETTLE_S)
+        self._await_carrier(members)
 
     def _restart_vfs(self, members: Iterable[Member]) -> None:
         """Have virtual functions look for their port again now: by itself a driver may take ten seconds for that."""
@@ -164,23 +178,27 @@ class SriovLevers(Levers):
             if member.link.name != self._stand.pf:
                 for state in ("down", "up"):
                     member.host.run(["ip", "link", "set", "dev", member.device, state])
-        self._await_carrier()
 
-    def _await_carrier(self) -> None:
-        deadline = time.monotonic() + _PATIENCE_S
-        for member in self._stand.members:
-            while not _has_carrier(member):
-                if time.monotonic() > deadline:
-                    raise DatapathError(f"{member.name} has no carrier after {_PATIENCE_S:g} s", place=self.path)
-                time.sleep(0.1)
+    def _await_carrier(self, members: Sequence[Member]) -> None:
+        if late := self._without_carrier(members):
+            raise DatapathError(f"{late[0].name} has no carrier after {LINK_PATIENCE_S:g} s", place=self.path)
+
+    def _without_carrier(self, members: Sequence[Member]) -> list[Member]:
+        """Those of them that have no carrier, for as long as they may take for that."""
+        deadline = time.monotonic() + LINK_PATIENCE_S
+        while late := [member for member in members if not _has_carrier(member)]:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        return late
+
+    def _linked(self) -> list[Member]:
+        """The members that have a carrier now."""
+        return [*filter(_has_carrier, self._stand.members)]
 
 
 def _has_carrier(member: Member) -> bool:
     return member.guest.host.read(f"/sys/class/net/{member.device}/carrier") == "1\n"
-
-
-def _vf(vf: VirtualFunction, *words: str) -> list[str]:
-    return ["vf", str(vf.number), *words]
 
 
 def _told_of(row: Mapping[str, Any]) -> str:

@@ -18,13 +18,14 @@ from nvbench.cabling import make_namespace
 from nvbench.datapaths import PARAMETERS, TAKES, Datapath, Place, make_datapath
 from nvbench.doctor import examine, missing
 from nvbench.endpoint import Link, LinkKind
-from nvbench.errors import NotPossibleError, NvbenchError
+from nvbench.errors import NotPossibleError, NotReadyError, NvbenchError
 from nvbench.generators.frames import Captured, exchange
 from nvbench.guests import OFFERS, Guest, GuestPlace, Nic, make_guest
 from nvbench.guests.namespace import Namespace
 from nvbench.guests.qemu import Qemu, QemuParameters
-from nvbench.hosts import Host, NamespaceHost
+from nvbench.hosts import RUN_FOLDER, Host, NamespaceHost
 from nvbench.journal import Journal, Remove, state_folder
+from nvbench.ports import make_ports_ready
 from nvbench.rigs import taken_down
 from nvbench.stands.bridge import BridgeLevers
 from nvbench.stands.check import BRIDGE, OVS, SRIOV, Wish
@@ -45,7 +46,8 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     OVS: {"queues": QUEUES, "flow_set": "normal", "kernel_ports": "system", "pmd_maxsleep_us": 500},
     SRIOV: {"queues": 1},
 }
-USES = {BRIDGE: {"namespaces", "ping"}, OVS: {"namespaces", "ping", "ovs-dpdk", "hugepages"}, SRIOV: {"namespaces"}}
+PING = "ping"
+USES = {BRIDGE: {"namespaces", PING}, OVS: {"namespaces", PING, "ovs-dpdk", "hugepages"}, SRIOV: {"namespaces"}}
 LEVERS: Mapping[str, Callable[[Stand], Levers]] = {BRIDGE: BridgeLevers, OVS: OvsLevers, SRIOV: SriovLevers}
 _NETWORK = "10.99.0"
 _SERVER_MB = 768
@@ -66,7 +68,7 @@ class Stand(Ground):
         super().__init__(bench, path)
         self.wish = wish
         self.name = bench.new_name()
-        self.folder = f"{state_folder()}/{self.name}"
+        self.folder = f"{RUN_FOLDER}/{self.name}"
         self._stack = stack
         self._members: dict[str, Member] = {}
         self._absent = ""
@@ -160,8 +162,14 @@ class Stand(Ground):
     # -- coming up ---------------------------------------------------------------------------------------------
 
     def _check_uses(self) -> None:
-        if lacking := missing(examine(self.bench.switch_host, USES[self.path])):
-            raise NotPossibleError("; ".join(f"{check.name}: {check.found}" for check in lacking))
+        """See that the hosts have what is run on them; guests that are namespaces have their host's programs."""
+        uses = {self.bench.switch_host: USES[self.path] | ({PING} if self.pf else set())}
+        if self.bench.testbed.generator.ports[0].device:
+            uses.setdefault(self.bench.generator_host, {PING})  # see `_outer_peer`
+        for host, each in uses.items():
+            if lacking := missing(examine(host, each)):
+                told = "; ".join(f"{check.name}: {check.found}" for check in lacking)
+                raise NotPossibleError(f"host {host.name}: {told}")
 
     def _start_server(self) -> None:
         """Where no NIC has virtual functions: a machine with an emulated one, which then is the switch's host."""
@@ -226,6 +234,8 @@ class Stand(Ground):
     def _raise(self, links: Mapping[str, Link]) -> None:
         if reason := self.switch.missing():
             raise NotPossibleError(reason)
+        if any(link.kind is LinkKind.PCI for link in links.values()):
+            self._hand_over()
         if self.path == OVS:
             self.bench.reserve(self.bench.switch_host, [self.place.memory_mb])
         if self._private:
@@ -243,6 +253,13 @@ class Stand(Ground):
         for number, (name, guest) in enumerate(standing.items(), start=1):
             guest.ready()
             self._members[name] = self._met(name, guest, number, links.get(name, Link(LinkKind.DEVICE, self.pf)))
+
+    def _hand_over(self) -> None:
+        """DPDK can have the switch's port."""
+        try:
+            make_ports_ready(self.bench.testbed, self.bench.hosts, self.bench.journal, sides=("switch",))
+        except NotReadyError as error:
+            raise NotPossibleError(str(error)) from error
 
     def _make_guest(self, name: str, index: int, link: Link) -> Guest | None:
         nic = self._nic(index, link)

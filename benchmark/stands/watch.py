@@ -14,7 +14,7 @@ from typing import Self
 from nvbench.errors import DatapathError, NvbenchError
 from nvbench.hosts import Host, Process
 from nvbench.hosts.tied import tied
-from nvbench.stands.stand import Member
+from nvbench.stands.ground import Member
 
 _PATIENCE_S = 5.0
 _FLAGS = re.compile(r"\d+: ([^:@]+)[:@].*?<([A-Z0-9_,-]*)>")

@@ -4,15 +4,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from nvbench import checks
 from nvbench.checks.description import setup_tables
 from nvbench.checks.hugepages import Pool, needs, parse_pools
-from nvbench.checks.interrupts import as_list, bound_threads, named_cores, polling_cores, rates_of
+from nvbench.checks.interrupts import INTERRUPTS, as_list, bound_threads, named_cores, polling_cores, rates_of
 from nvbench.checks.noise import Quiet, cores_of_runs, parse_spins
+from nvbench.errors import NotPossibleError
 from nvbench.placement import Placement
+from nvbench.stands import Record
 from nvbench.testbed import load_testbed
 
 EARLY = """           CPU0       CPU1
@@ -66,6 +69,12 @@ def test_a_core_that_does_all_the_rest_is_not_asked_to_be_quiet():
     placement = Placement(generator_cores=(0,), housekeeping_core=0, pmd_cores=(1,), switch_housekeeping_core=0)
     assert polling_cores(Held(placement)) == {"local": (1,)}
     assert cores_of_runs(Held(placement)) == {"local": (0, 1)}
+
+
+def test_a_bench_on_which_no_core_only_polls(tmp_path):
+    placement = Placement(generator_cores=(0,), housekeeping_core=0, pmd_cores=(0,), switch_housekeeping_core=0)
+    with pytest.raises(NotPossibleError, match="no core does nothing but poll"):
+        INTERRUPTS.act(SimpleNamespace(bench=Held(placement)), Record(tmp_path))
 
 
 def test_hugepages_node_by_node():

@@ -1,9 +1,24 @@
 """What is concluded from frames of exact sizes, and from what came of a stream."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import pytest
 
 from nvbench.checks.mtu import boundary
-from nvbench.checks.rate_limit import BURST_BYTES, FRAME_BYTES, LIMIT_BPS, PAYLOAD_BYTES, Passage, passage_of
+from nvbench.checks.rate_limit import (
+    FRAME_BYTES,
+    LIMIT_BPS,
+    PAYLOAD_BYTES,
+    RATE_LIMIT,
+    Passage,
+    burst_of,
+    limit_of,
+    passage_of,
+)
+from nvbench.errors import NotPossibleError
+from nvbench.hosts import Completed
+from nvbench.stands import BRIDGE, SRIOV, Record
 
 
 def test_the_arithmetic_of_a_frame_is_told():
@@ -44,12 +59,37 @@ def of_rates(*mbps):
 def test_a_burst_is_what_comes_above_the_limit_before_it_holds():
     held = of_rates(6, *[2.0] * 19)
     assert held.settled(LIMIT_BPS) == 1
-    assert held.burst_bytes(LIMIT_BPS) == pytest.approx(BURST_BYTES)
+    assert held.burst_bytes(LIMIT_BPS) == pytest.approx(burst_of(LIMIT_BPS))
     assert held.bps(1) == pytest.approx(LIMIT_BPS)
 
 
 def test_a_limit_that_never_holds():
     assert of_rates(*[8.0] * 20).settled(LIMIT_BPS) is None
+
+
+class Bare:
+    """A host on which no program is found."""
+
+    def run(self, argv, check):
+        return Completed(tuple(argv), 1, "", "", 0.0)
+
+
+def on(path, pf=None):
+    """A stand whose limits can be set, and whose members have no programs."""
+    bench = SimpleNamespace(testbed=SimpleNamespace(switch=SimpleNamespace(sriov=pf)))
+    levers = SimpleNamespace(limited=lambda *_asked: nullcontext())
+    return SimpleNamespace(path=path, bench=bench, levers=levers, member=lambda _name: SimpleNamespace(host=Bare()))
+
+
+def test_a_real_nic_is_given_a_limit_that_it_takes():
+    assert limit_of(on(SRIOV)) == limit_of(on(BRIDGE, "eth2")) == LIMIT_BPS
+    assert limit_of(on(SRIOV, "eth2")) == 200_000_000
+    assert burst_of(200_000_000) == 5_000_000
+
+
+def test_members_without_iperf3(tmp_path):
+    with pytest.raises(NotPossibleError, match="no iperf3 at vm1"):
+        RATE_LIMIT.act(on(BRIDGE), Record(tmp_path))
 
 
 def test_what_iperf3_tells_at_both_ends():

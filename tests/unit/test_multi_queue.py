@@ -1,10 +1,19 @@
 """Queues: how many there are, what falls on each, and how much of that chance explains."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 
-from nvbench.checks.multi_queue import FLOWS, bounds, parse_channels, parse_classes, parse_interrupts
+from nvbench.checks.multi_queue import (
+    bounds,
+    flows_for,
+    parse_channels,
+    parse_classes,
+    parse_interrupts,
+    sent_by_queue,
+)
+from nvbench.hosts import Completed
 
 VIRTIO = """Channel parameters for eth1:
 Pre-set maximums:
@@ -62,18 +71,36 @@ def test_packets_of_each_queue_in_their_order():
     assert parse_classes("") == []
 
 
+class TwoOfThree:
+    """A host whose device has allocated three queues, and uses two."""
+
+    def run(self, argv):
+        told = CLASSES if argv[0] == "tc" else "rx-0\nrx-1\ntx-0\ntx-1\n"
+        return Completed(tuple(argv), 0, told, "", 0.0)
+
+
+def test_queues_that_are_not_in_use_are_not_looked_at():
+    assert sent_by_queue(SimpleNamespace(host=TwoOfThree(), device="eth0")) == [124, 133]
+
+
 def test_interrupts_of_one_device():
     assert parse_interrupts(INTERRUPTS, "virtio1") == {"interrupts, input": [3, 2], "interrupts, output": [85, 89]}
     assert parse_interrupts(INTERRUPTS, "device") == {}
 
 
-@pytest.mark.parametrize(("flows", "queues", "expected"), [(256, 2, (96, 160)), (256, 4, (36, 92)), (8, 4, (1, 7))])
+@pytest.mark.parametrize(("flows", "queues", "expected"), [(256, 2, (96, 160)), (256, 4, (36, 92))])
 def test_bounds(flows, queues, expected):
     assert bounds(flows, queues) == expected
 
 
+@pytest.mark.parametrize("queues", [2, 4, 48, 256])
+def test_a_sound_hash_leaves_no_queue_empty(queues):
+    assert bounds(flows_for(queues), queues)[0] >= 32
+    assert flows_for(queues) < 40_000  # ports of UDP
+
+
 def test_a_sound_hash_is_within_bounds():
     dice = random.Random(7)  # noqa: S311 - no secret
-    low, high = bounds(FLOWS, 2)
-    shares = [sum(dice.random() < 0.5 for _ in range(FLOWS)) for _ in range(500)]
+    low, high = bounds(flows_for(2), 2)
+    shares = [sum(dice.random() < 0.5 for _ in range(flows_for(2))) for _ in range(500)]
     assert all(low <= share <= high for share in shares)

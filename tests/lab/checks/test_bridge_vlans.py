@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nvbench.stands import PEER
+from nvbench.stands import BRIDGE, PEER
 from nvbench.stands.bridge import BridgeLevers
 
 NAMES = ("vm1", "vm2", PEER)
@@ -26,7 +26,12 @@ def inner(on_sriov):
         host.run(["ip", "-n", f"in-{name}", "-batch", "-"], stdin=lines)
     place = SimpleNamespace(host=on_sriov.place.host, namespace="")
     yield SimpleNamespace(
-        host=host, place=place, journal=on_sriov.journal, members=tuple(members.values()), member=members.__getitem__
+        path=BRIDGE,
+        host=host,
+        place=place,
+        journal=on_sriov.journal,
+        members=tuple(members.values()),
+        member=members.__getitem__,
     )
     for name in NAMES:
         host.run(["ip", "netns", "delete", f"in-{name}"])

@@ -44,9 +44,28 @@ def test_a_cable_between_both_bridges(on_bridge, look_at, monkeypatch):
     verdict = look_at(ISOLATION, on_bridge)
     assert verdict.outcome is Outcome.FAIL
     wrong = [seen for seen in verdict.observations if not seen.holds]
-    assert wrong[0].told == "apart: 3 pings of vm2 to vm1 answered, expected 0"
+    assert wrong[0].told == "apart: 3 of 3 pings of vm2 to vm1 answered, expected 0"
     assert any("kinds of frames from vm2 arrive at vm1, expected 0: unicast" in seen.told for seen in wrong)
     assert all(seen.told.startswith("apart") for seen in wrong)  # before and after all is well
+
+
+def test_a_tenant_whose_frames_go_nowhere(on_bridge, look_at, monkeypatch):
+    """Nothing of it arrives anywhere, for it has no link: that shows nothing of the switch."""
+    separated, port = on_bridge.levers.separated, ["ip", "link", "set", "dev", on_bridge.member("vm2").port]
+
+    @contextmanager
+    def cut_off(*members):
+        with separated(*members):
+            on_bridge.host.run([*port, "down"])
+            yield
+            on_bridge.host.run([*port, "up"])
+
+    monkeypatch.setattr(on_bridge.levers, "separated", cut_off)
+    verdict = look_at(ISOLATION, on_bridge)
+    assert verdict.outcome is Outcome.FAIL
+    wrong = [seen.told for seen in verdict.observations if not seen.holds]
+    assert len(wrong) == 1
+    assert wrong[0].startswith("apart: vm2 has sent 0 frames, expected at least the ")
 
 
 def test_a_lever_that_does_nothing(on_ovs, look_at, monkeypatch):

@@ -2,12 +2,16 @@
 
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
-from nvbench.errors import NotPossibleError
+from nvbench.errors import DatapathError, NotPossibleError
 from nvbench.generators.frames.changes import Tag, tags
-from nvbench.stands import PEER
+from nvbench.hosts import LocalHost, NamespaceHost
+from nvbench.journal import Journal
+from nvbench.stands import BRIDGE, PEER
+from nvbench.stands.bridge import BridgeLevers
 from nvbench.stands.frames import Batch, tag, udp
 
 GROUP, GROUP_MAC = "239.1.2.3", "01:00:5e:01:02:03"
@@ -137,3 +141,36 @@ def test_the_uplink_is_down(on_either):
             assert not reaches(on_either, "vm1", PEER)
             assert reaches(on_either, "vm1", "vm2")
         assert reaches(on_either, "vm1", PEER)
+
+
+def test_that_a_link_stays_down_is_for_the_check_to_see(on_either, monkeypatch):
+    stand = on_either
+    for path in ("bridge", "ovs"):
+        monkeypatch.setattr(f"nvbench.stands.{path}.LINK_PATIENCE_S", 0.3)
+    other = stand.member("vm2")
+    with as_before(stand):
+        with stand.levers.port_down("vm2"):
+            other.host.run(["ip", "link", "set", other.device, "down"])
+        with pytest.raises((DatapathError, NotPossibleError), match=f"port {other.port}"):
+            stand.levers.mtu(1400).__enter__()
+        other.host.run(["ip", "link", "set", other.device, "up"])
+        assert stand.member("vm1").host.run(["ping", "-c", "1", "-i", "0.2", "-w", "5", other.address]).ok
+
+
+def test_what_went_with_a_guest_is_not_put_back_for_ever(tmp_path):
+    host, name = LocalHost(), "nvtest-levers"
+    host.run(["ip", "netns", "add", name])
+    try:
+        inside, place = NamespaceHost(host, name), SimpleNamespace(host=host, namespace=name)
+        inside.run(["ip", "link", "add", "nvbr0", "up", "type", "bridge", "forward_delay", "0"])
+        inside.run(["ip", "link", "add", "nv0", "up", "type", "veth", "peer", "name", "far0"])
+        inside.run(["ip", "link", "set", "far0", "up"])
+        inside.run(["ip", "link", "set", "nv0", "master", "nvbr0"])
+        journal, members = Journal(tmp_path / "journal", {host.name: host}), (SimpleNamespace(port="nv0"),)
+        levers = BridgeLevers(SimpleNamespace(path=BRIDGE, host=inside, place=place, journal=journal, members=members))
+        with pytest.raises(DatapathError, match=r"nv0 mtu 1500: .*Cannot find device"), levers.mtu(3000):
+            inside.run(["ip", "link", "delete", "nv0"])
+        assert len(journal.undo_since()) == 1
+    finally:
+        host.run(["ip", "netns", "delete", name])
+    assert journal.undo_since() == []

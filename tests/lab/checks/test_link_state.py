@@ -1,8 +1,11 @@
 """Links: what guests see of a port that goes down, and of one that only says that it does."""
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
+from nvbench.checks import link_state
 from nvbench.checks.link_state import LINK_STATE
+from nvbench.stands import bridge
+from nvbench.stands.reach import ping
 from tests.lab.checks.conftest import Outcome
 
 
@@ -19,6 +22,45 @@ def test_a_port_that_stays_up(on_bridge, look_at, monkeypatch):
     told = [seen.told for seen in verdict.observations if not seen.holds]
     assert "physical port down: peer sees its link up, expected down within 4 s" in told
     assert "vm1's port down: vm1 sees its link up, expected down within 4 s" in told
+
+
+def test_a_path_that_has_never_worked(on_bridge, look_at):
+    """That the peer is not reached while its link is down then tells nothing."""
+    vm1, peer = on_bridge.member("vm1"), on_bridge.member("peer")
+    route = ["unreachable", f"{peer.address}/32"]
+    vm1.host.run(["ip", "route", "add", *route])
+    try:
+        verdict = look_at(LINK_STATE, on_bridge)
+    finally:
+        vm1.host.run(["ip", "route", "delete", *route])
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.told == "before physical port is down: vm1 does not reach peer"
+    assert verdict.quote == "ping: connect: No route to host"
+    wrong = [seen.told for seen in verdict.observations if not seen.holds]
+    assert "physical port down: 0 of 0 pings of vm1 to peer answered, expected 0" in wrong
+
+
+def test_a_link_that_does_not_come_back(on_bridge, look_at, monkeypatch):
+    vm1, right = on_bridge.member("vm1"), on_bridge.levers.port_down
+    own = ["ip", "link", "set", "dev", vm1.device]
+
+    @contextmanager
+    def for_good(member):
+        with right(member):
+            yield
+            if member == vm1.name:
+                vm1.host.run([*own, "down"])
+
+    monkeypatch.setattr(on_bridge.levers, "port_down", for_good)
+    monkeypatch.setattr(bridge, "LINK_PATIENCE_S", 0.3)
+    monkeypatch.setattr(link_state, "RECOVERY_S", 0.5)
+    try:
+        verdict = look_at(LINK_STATE, on_bridge)
+    finally:
+        vm1.host.run([*own, "up"])
+        assert ping(vm1.host, on_bridge.member("peer").address).received
+    assert verdict.outcome is Outcome.FAIL
+    assert verdict.told == "vm1's port up again: vm1 sees its link down, expected up within 0.5 s"
 
 
 def test_virtual_functions_follow_their_port(on_sriov, look_at):
