@@ -27,7 +27,7 @@ def _of_frames(plan: Plan) -> Iterator[str]:
         memory_mb = plan.testbed.switch.socket_memory_mb
         room = f"{memory_mb} MB for the switch"
         yield f"host {switch}: hugepages are added where too few are free ({room}), and given back"
-    if frames and plan.testbed.virtual:
+    if plan.ceilings:
         yield f"host {switch}: dpdk-testpmd joins the ports while the generator's ceiling and floor are measured"
 
 

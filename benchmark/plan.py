@@ -152,7 +152,7 @@ class Plan:
     @property
     def ceilings(self) -> int:
         """Kinds of ring on virtual links, each brought up once for the generator's ceiling and floor."""
-        if self.simulated or not self.testbed.virtual:
+        if self.simulated or not self.testbed.virtual or not self.profile.ceiling:
             return 0
         frames = [case for case in self.cases if case.traffic is not None]
         return len({(case.parameters.queues, case.parameters.descriptors) for case in frames})

@@ -89,6 +89,7 @@ class Profile(Model):
         traffic: The generator's frames, for the tests of RFC 2544.
         endpoints: Offloads of the endpoints, for the tests of streams.
         generator: Who sends the frames: one of `generators.KINDS`, `auto` for the best that there is, or `simulated`.
+        ceiling: Whether what the generator can do is measured first, with no switch in the way, on virtual links.
         repeat_invalid: How often an invalid trial is measured again.
         drain_s: Wait after the last frame before counters are read.
         quick: Whether the file's `quick` section was laid over it.
@@ -102,6 +103,7 @@ class Profile(Model):
     endpoints: OffloadAxes = OffloadAxes()
     generator: GeneratorName = AUTO
     tests: Tests
+    ceiling: bool = True
     repeat_invalid: int = Field(default=3, ge=0, le=100)
     drain_s: float = Field(default=2.0, ge=0, le=60)
     seed: int = Field(default=1, ge=0, lt=2**63)

@@ -40,6 +40,7 @@ switch: {ports: [{virtual: true}, {virtual: true}], socket_memory_mb: 512}
 guests: {forwarder: testpmd, forward: macswap}
 """
 FLAT_OUT = [
+    "ceiling=false",
     "traffic.frame_bytes=512",
     "datapath.queues=1",
     "datapath.topology=PVP",

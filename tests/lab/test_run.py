@@ -36,16 +36,16 @@ def only_run(results: Path) -> Path:
 
 @contextmanager
 def started(results: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run whose generator's ceiling is known and whose first trials through the switch are stored."""
+    """A run whose first trials through the switch are stored."""
     child = subprocess.Popen(
-        command(results, *ONE_CASE, "-s", "tests.throughput.final_s=30"),
+        command(results, *ONE_CASE, "-s", "ceiling=false", "-s", "tests.throughput.final_s=30"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
     try:
         deadline = time.monotonic() + 60
-        while len(list(results.glob("*/trials/*.parquet"))) < 5:
+        while not list(results.glob("*/trials/*.parquet")):
             assert child.poll() is None, f"ended early: {child.communicate()[1]}"
             assert time.monotonic() < deadline, "no trial through the switch within a minute"
             time.sleep(0.02)
@@ -97,7 +97,7 @@ def test_interrupted_it_cleans_up_keeps_what_it_measured_and_says_so(tmp_path):
     assert child.returncode == 130, complaint
     assert complaint.rstrip().splitlines()[-1].startswith("nvbench: interrupted")
     assert "Traceback" not in complaint
-    assert nvbench.open_results(only_run(tmp_path)).trials().num_rows >= 2
+    assert nvbench.open_results(only_run(tmp_path)).trials().num_rows >= 1
 
 
 def test_killed_it_stops_sending_and_clean_removes_the_rest(tmp_path):
@@ -111,7 +111,7 @@ def test_killed_it_stops_sending_and_clean_removes_the_rest(tmp_path):
     done = subprocess.run([*NVBENCH, "clean"], capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "local: as it was found" in done.stdout
-    assert nvbench.open_results(only_run(tmp_path)).trials().num_rows >= 2
+    assert nvbench.open_results(only_run(tmp_path)).trials().num_rows >= 1
 
 
 def test_a_second_run_on_the_testbed_is_refused(tmp_path):
@@ -135,7 +135,7 @@ def test_a_part_that_dies_in_the_middle_is_named_and_what_was_measured_is_kept(t
     assert words in complaint.rstrip().splitlines()[-1]
     assert "Traceback" not in complaint
     results = nvbench.open_results(only_run(tmp_path))
-    assert results.trials().num_rows >= 2
+    assert results.trials().num_rows >= 1
     assert json.loads((only_run(tmp_path) / "run.json").read_text())["state"] == "broke"
 
 

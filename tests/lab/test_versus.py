@@ -22,13 +22,14 @@ POLICED = 500_000
 """Bytes a second, of frames without FCS and Ethernet header."""
 
 ASKED = {
+    "ceiling": "false",
     "link_gbps": 0.05,
     "traffic.frame_bytes": 1518,
     "traffic.flows": 1,
     "tests.throughput": "null",
     "tests.latency": "null",
     "tests.mrr.repeats": 1,
-    "tests.mrr.duration_s": 1.0,
+    "tests.mrr.duration_s": 0.5,
     "repeat_invalid": 25,
     "datapath.egress_policer_bytes_per_s": POLICED,
 }

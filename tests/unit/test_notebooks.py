@@ -3,7 +3,7 @@
 import ast
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise, product
 from pathlib import Path
@@ -11,6 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 from click.testing import CliRunner
+from jupyter_client import KernelManager
+from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
 import nvbench
@@ -123,20 +125,28 @@ def none(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("none")
 
 
-def executed(notebook: str, results: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KernelManager]:
+    """One for all of them, for what they import takes longer than what they do."""
+    folder = tmp_path_factory.mktemp("kernels")
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (folder / "here").mkdir()
+    (folder / "here" / "kernel.json").write_text(
+        json.dumps({"argv": argv, "display_name": "here", "language": "python"})
+    )
+    manager = KernelManager(kernel_name="here", kernel_spec_manager=KernelSpecManager(kernel_dirs=[str(folder)]))
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
+def executed(kernel: KernelManager, notebook: str, results: Path) -> dict[str, str]:
     """What each cell of a notebook shows, by its id; pictures as `picture`, what it warns of after `warned: `."""
     path = next(path for path in NOTEBOOKS if path.name.startswith(notebook))
-    monkeypatch.setenv("NVBENCH_RESULTS", str(results))
-    kernel = results.parent / "kernels" / "here"
-    kernel.mkdir(parents=True, exist_ok=True)
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    (kernel / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "here", "language": "python"}))
-    monkeypatch.setenv("JUPYTER_PATH", str(results.parent))
     book = nbformat.read(path, as_version=4)
+    anew = nbformat.v4.new_code_cell(f"%reset -f\nimport os\nos.environ['NVBENCH_RESULTS'] = {str(results)!r}")
+    book.cells.insert(0, anew)
     place = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(
-        book, kernel_name="here", timeout=KERNEL_SECONDS, startup_timeout=KERNEL_SECONDS, resources=place
-    ).execute()
+    NotebookClient(book, km=kernel, timeout=KERNEL_SECONDS, startup_timeout=KERNEL_SECONDS, resources=place).execute()
     return {cell.id: "\n".join(map(told, cell.outputs)) for cell in book.cells if cell.cell_type == "code"}
 
 
@@ -148,8 +158,8 @@ def told(output: Mapping[str, object]) -> str:
     return "picture" if "image/png" in data else str(data["text/plain"])
 
 
-def test_one_run(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = executed("01", made, monkeypatch)
+def test_one_run(kernel: KernelManager, made: Path) -> None:
+    shown = executed(kernel, "01", made)
     assert "warned" not in shown["open"]
     assert "simulated" in shown["what"]
     assert "2.2" in shown["answers"]
@@ -157,16 +167,16 @@ def test_one_run(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown["rate"] == shown["search"] == "picture"
 
 
-def test_two_versions(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = executed("02", made, monkeypatch)
+def test_two_versions(kernel: KernelManager, made: Path) -> None:
+    shown = executed(kernel, "02", made)
     assert "warned" not in shown["open"]
     assert "capacity_mpps" in shown["differences"]
     assert "regressed" in shown["verdicts"]
     assert shown["forest"] == shown["observations"] == "picture"
 
 
-def test_why_tcp_is_slower(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = executed("03", made, monkeypatch)
+def test_why_tcp_is_slower(kernel: KernelManager, made: Path) -> None:
+    shown = executed(kernel, "03", made)
     assert "warned" not in shown["open"]
     assert "linux_bridge" in shown["cases"]
     assert shown["flags"].count("60") == 2 + 2 * len(FLAGS)  # in the headings, and of each flag at each end
@@ -176,25 +186,23 @@ def test_why_tcp_is_slower(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown["side-by-side"] == shown["packets-not-bits"] == shown["parts"] == "picture"
 
 
-def test_latency(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = executed("04", made, monkeypatch)
+def test_latency(kernel: KernelManager, made: Path) -> None:
+    shown = executed(kernel, "04", made)
     assert "warned" not in shown["open"]
     assert "('1518 B', 1.0)" in shown["histograms"]
     assert shown["percentiles"] == shown["load"] == shown["variation"] == "picture"
 
 
-def test_a_campaign(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = executed("05", made, monkeypatch)
+def test_a_campaign(kernel: KernelManager, made: Path) -> None:
+    shown = executed(kernel, "05", made)
     assert shown["open"].strip() == f"{len(find_runs(made))} runs"
     assert "-12.4" in shown["steps"]  # from 2.51 to 2.2 Mpps
     assert shown["trend"] == "picture"
 
 
 @pytest.mark.parametrize("notebook", [path.stem for path in NOTEBOOKS])
-def test_without_results_each_opens_a_sample_and_says_so(
-    notebook: str, none: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown = executed(notebook, none, monkeypatch)
+def test_without_results_each_opens_a_sample_and_says_so(kernel: KernelManager, notebook: str, none: Path) -> None:
+    shown = executed(kernel, notebook, none)
     assert "warned" in shown["open"]
     assert "this is the sample" in shown["open"]
     assert "picture" in shown.values()

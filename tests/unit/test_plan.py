@@ -229,6 +229,13 @@ def test_each_kind_of_port_has_a_ceiling_of_its_own() -> None:
     assert len(wires) == 2
 
 
+def test_a_ceiling_can_be_left_out() -> None:
+    swept = ("datapath.kind=ovs_dpdk", "datapath.queues=[1, 2]")
+    with_it, without = planned(*swept), planned(*swept, "ceiling=false")
+    assert (with_it.ceilings, without.ceilings) == (2, 0)
+    assert with_it.bring_ups - without.bring_ups == 2
+
+
 UNPACED = replace(
     NVGEN,
     name="flood",
