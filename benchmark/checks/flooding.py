@@ -89,29 +89,30 @@ class _Lesson:
 
 def act(stand: Stand, record: Record) -> None:
     """Each sends to all, to nobody and to each; where the switch learns, also to an address before and after that."""
-    nobody, moving = fresh_mac(), fresh_mac()
-    members = stand.members
+    learns, members, nobody = stand.path != SRIOV, stand.members, fresh_mac()
     first = _Lesson()
-    second = first if stand.path == SRIOV else _Lesson()  # what does not learn needs no second lesson
+    then = _Lesson() if learns else first  # what does not learn needs no second lesson
     for one in members:
-        others = {member.name for member in members} - {one.name}
-        first.add(EVERYBODY, one.name, BROADCAST, one.mac, others)
+        first.add(EVERYBODY, one.name, BROADCAST, one.mac, {member.name for member in members} - {one.name})
         first.add(UNKNOWN, one.name, nobody, one.mac, unknown_reaches(stand, one))
-        if stand.path != SRIOV:
-            first.add(UNKNOWN, one.name, moving, one.mac, others)
-    learner = stand.member("vm2")
-    if stand.path != SRIOV:
-        second.add(EVERYBODY, learner.name, BROADCAST, moving, {member.name for member in members} - {learner.name})
-    for one in sorted(members, key=lambda member: member is not learner):
         for other in members:
             if other is not one:
-                second.add(KNOWN, one.name, other.mac, one.mac, {other.name})
-        if stand.path != SRIOV and one is not learner:
-            second.add(_LEARNED, one.name, moving, one.mac, {learner.name})
-    sent = first.taught(stand, record, "first")
-    if second is not first:
-        sent += second.taught(stand, record, "then")
-    judge(record, sent)
+                then.add(KNOWN, one.name, other.mac, one.mac, {other.name})
+    lessons = {"first": first, "learned": _moved(stand, first, then), "then": then} if learns else {"first": first}
+    judge(record, [sent for step, lesson in lessons.items() for sent in lesson.taught(stand, record, step)])
+
+
+def _moved(stand: Stand, before: _Lesson, after: _Lesson) -> _Lesson:
+    """The switch learns an address that others have sent to, and will again; by then it has had time to act on it."""
+    learned, moving, learner = _Lesson(), fresh_mac(), stand.member("vm2")
+    for one in stand.members:
+        others = {member.name for member in stand.members} - {one.name}
+        before.add(UNKNOWN, one.name, moving, one.mac, others)
+        if one is learner:
+            learned.add(EVERYBODY, one.name, BROADCAST, moving, others)
+        else:
+            after.add(_LEARNED, one.name, moving, one.mac, {learner.name})
+    return learned
 
 
 def unknown_reaches(stand: Stand, sender: Member) -> set[str]:

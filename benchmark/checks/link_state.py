@@ -96,8 +96,8 @@ class _Look:
         sender, deadline = self.stand.member(ONE).host, time.monotonic() + PASSES_S
         while not (found := ping(sender, target.address)).received and time.monotonic() < deadline:
             time.sleep(0.1)
-        reached = "reaches" if found.received else "does not reach"
-        self.record.observe(found.received > 0, f"before {what} is down: {ONE} {reached} {target.name}", found.line)
+        if not found.received:
+            self.record.observe(False, f"before {what} is down: {ONE} does not reach {target.name}", found.line)
 
     def _see_what_passes(self, what: str, target: Member) -> None:
         """Whether the lever is in force: what nobody is told of may still be so."""
