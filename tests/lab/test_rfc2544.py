@@ -41,7 +41,7 @@ BURST = BURST_KBIT * 1000 / 8 / (FRAME_BYTES - UNCOUNTED_BYTES)
 """Frames that the full bucket holds."""
 
 LINE_PPS = line_rate_pps(0.2e9, FRAME_BYTES)
-FINAL_S, FLAT_OUT_S = 2.0, 0.5
+FINAL_S, FLAT_OUT_S = 1.0, 0.5
 POLICED = {
     "link_gbps": 0.2,
     "datapath.ingress_policing_kbps": KBPS,
