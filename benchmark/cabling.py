@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from nvbench.hosts import Host, NamespaceHost
 from nvbench.journal import Journal, RemoveNamespace
 
@@ -24,5 +26,12 @@ def make_veth(near: Host, device: str, far: NamespaceHost, far_device: str, *, q
 
 
 def take_device(near: Host, device: str, far: NamespaceHost) -> None:
-    """Move a network device into a namespace; when that goes, a physical one falls back to the host's own."""
+    """Move a network device into a namespace; when that goes, hardware falls back to the host's own."""
     near.run(["ip", "link", "set", device, "netns", far.namespace])
+
+
+def uses(host: Host, device: str) -> list[str]:
+    """What a network device is in use for: its IPv4 addresses, and the bridge or bond that it is a port of."""
+    rows = [row for row in json.loads(host.run(["ip", "-j", "address", "show", "dev", device]).stdout) if row]
+    addresses = [each["local"] for row in rows for each in row["addr_info"] if each["family"] == "inet"]
+    return addresses + [row["master"] for row in rows if "master" in row]

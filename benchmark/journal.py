@@ -111,6 +111,29 @@ class RemoveNamespace:
 
 
 @dataclass(frozen=True, slots=True)
+class ReturnLink:
+    """A network device of the host's own comes back from a namespace of ours, with which a virtual one would go.
+
+    Attributes:
+        name: The device.
+        namespace: Where it was lent to.
+    """
+
+    name: str
+    namespace: str
+    kind: ClassVar[str] = "return_link"
+
+    def undo(self, host: Host) -> None:
+        """See `Undo.undo`."""
+        if host.exists(f"/run/netns/{self.namespace}"):
+            host.run(["sh", "-c", _RETURN, "sh", self.namespace, self.name])
+
+
+_RETURN = 'ip -n "$1" link show dev "$2" > /dev/null 2>&1 || exit 0; ip -n "$1" link set dev "$2" netns $$'
+"""The shell is where the host's devices are, also on a host that is a namespace itself."""
+
+
+@dataclass(frozen=True, slots=True)
 class RunBack:
     """A command puts back what was found; it has to bear being run twice.
 
@@ -214,7 +237,7 @@ def ended(host: Host, pid: int | str) -> bool:
     return not stat or (stat[0] in "ZX" and int(stat[17]) <= 1)
 
 
-UNDOS = (Restore, Remove, RemoveLink, RemoveNamespace, RunBack, EndPrograms, StopDaemon, RemoveDomain)
+UNDOS = (Restore, Remove, RemoveLink, RemoveNamespace, ReturnLink, RunBack, EndPrograms, StopDaemon, RemoveDomain)
 _KINDS: dict[str, Callable[..., Undo]] = {kind.kind: kind for kind in UNDOS}
 
 

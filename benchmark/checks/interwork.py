@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
-from nvbench.cabling import make_namespace, make_veth
-from nvbench.datapaths.kernel_output import parse_links
+from nvbench.cabling import make_namespace, make_veth, uses
 from nvbench.errors import NotPossibleError
 from nvbench.hosts import NamespaceHost
 from nvbench.hosts.namespace import DEVICES
@@ -60,10 +59,8 @@ def behind(stand: Stand, record: Record) -> Iterator[Member]:
         NotPossibleError: It is used otherwise, or there can be no bridge.
     """
     host, port = stand.host, stand.pf
-    told = parse_links(host.run(["ip", "-j", "address", "show", "dev", port]).stdout)[port]
-    used = [each["local"] for each in told["addr_info"] if each["family"] == "inet"] + [told.get("master")]
-    if any(used):
-        raise NotPossibleError(f"{port} is in use ({', '.join(filter(None, used))}): it cannot be put on a bridge")
+    if used := uses(host, port):
+        raise NotPossibleError(f"{port} is in use ({', '.join(used)}): it cannot be put on a bridge")
     near, own = (["ip", "link", "set", "dev", device] for device in (_NEAR, port))
     steps = [
         *new_device(_BRIDGE, "bridge", "stp_state", "0", "mcast_snooping", "0"),

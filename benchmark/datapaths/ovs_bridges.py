@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -108,6 +108,7 @@ class Bridges:
     def faults(self) -> list[str]:
         """What the switch has not taken yet, that does not need the far ends."""
         found, faults = self.interfaces(), []
+        self._look_again({each.name for each in found if each.link_state == "up" and not each.mtu})
         for index, interface in enumerate(found):
             wanted = {"mtu": self.wanted.mtu, "ofport": self.numbers[index]}
             if index == 0:
@@ -119,6 +120,13 @@ class Bridges:
             if (size := self._mac_table(name).size) != self.wanted.mac_table_size:
                 faults.append(f"bridge {name}: mac_table_size is {size}, not {self.wanted.mac_table_size}")
         return faults
+
+    def _look_again(self, untold: Collection[str]) -> None:
+        """Have the switch look at ports again: of one whose guest was there first its database tells no MTU."""
+        for bridge, group in zip(self.names, self.groups, strict=True):
+            for port in group:
+                for state in ("down", "up") if port.late and port.name in untold else ():
+                    self.ovs.ofctl("mod-port", bridge, port.name, state)
 
     def links_down(self) -> list[str]:
         """Ports without a link."""

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from nvbench.cabling import make_namespace, make_veth, take_device
+from nvbench.cabling import make_namespace, make_veth, take_device, uses
 from nvbench.endpoint import LinkKind
-from nvbench.errors import CommandError, GuestError, LostConnectionError
+from nvbench.errors import CommandError, GuestError, LostConnectionError, NotPossibleError
 from nvbench.guests.base import GuestPlace, Nic
 from nvbench.guests.forwarding import bridge_devices
 from nvbench.hosts import Host, NamespaceHost
-from nvbench.journal import Journal, RunBack
+from nvbench.journal import Journal, ReturnLink, RunBack
 
 
 class Namespace:
@@ -43,7 +43,7 @@ class Namespace:
             for nic in self._nics:
                 self._lend(nic, journal)
             make_namespace(self._place.host, journal, self._inside.namespace)
-            self.devices = tuple(self._connect(index, nic) for index, nic in enumerate(self._nics))
+            self.devices = tuple(self._connect(index, nic, journal) for index, nic in enumerate(self._nics))
             self.version = f"network namespace, Linux {self._place.host.run(['uname', '-r']).stdout.strip()}"
         except LostConnectionError:
             raise
@@ -51,20 +51,24 @@ class Namespace:
             raise GuestError(str(error), place=f"guest {self.name}") from error
 
     def _lend(self, nic: Nic, journal: Journal) -> None:
-        """Write down what a device of the host's own was, which falls back to the host when the namespace goes."""
-        if nic.link.kind is not LinkKind.DEVICE or self._place.namespace:
+        """Write down what a device of the host's own was; to one that is in use hands are kept off."""
+        if not self._is_lent(nic):
             return
         host, path = self._place.host, f"/sys/class/net/{nic.link.name}"
         mtu = (host.read(f"{path}/mtu") or "").strip()
         if not mtu:
             raise GuestError("there is no such device", place=f"{host.name}: {nic.link.name}", remedy="see `ip link`")
+        if used := uses(host, nic.link.name):
+            raise NotPossibleError(f"host {host.name}: {nic.link.name} is in use ({', '.join(used)})")
         up = int(host.read(f"{path}/flags") or "0", 16) & 1
         state = "up" if up else "down"
         back = ("ip", "link", "set", "dev", nic.link.name, "mtu", mtu, state)
-        # A virtual device, which is no hardware's, goes with the namespace instead.
-        journal.record(host, RunBack(back, needs=path, returns=host.exists(f"{path}/device")))
+        journal.record(host, RunBack(back, needs=path))
 
-    def _connect(self, index: int, nic: Nic) -> str:
+    def _is_lent(self, nic: Nic) -> bool:
+        return nic.link.kind is LinkKind.DEVICE and not self._place.namespace
+
+    def _connect(self, index: int, nic: Nic, journal: Journal) -> str:
         outside = self._place.host
         near = NamespaceHost(outside, self._place.namespace) if self._place.namespace else outside
         if nic.link.kind is LinkKind.VETH:
@@ -73,6 +77,8 @@ class Namespace:
             self._inside.run(["ip", "link", "set", device, "address", nic.mac])
         else:
             device = nic.link.name
+            if self._is_lent(nic):
+                journal.record(outside, ReturnLink(device, self._inside.namespace))
             take_device(near, device, self._inside)
         self._inside.run(["ip", "link", "set", device, "mtu", str(nic.mtu), "up"])
         if not nic.offloads:

@@ -69,8 +69,9 @@ class _Far:
         self.place = f"host {host.name}"
         host.make_folder(folder)
         path = f"{folder}/frames_far.py"
-        with resources.as_file(resources.files("nvbench.generators.frames") / "far.py") as source:
-            host.upload(source, path)
+        if not host.exists(path):  # whose program starts at this moment would read a file that is being written
+            with resources.as_file(resources.files("nvbench.generators.frames") / "far.py") as source:
+                host.upload(source, path)
         self._process: Process = host.spawn(["python3", "-u", path])
         stack.callback(self._process.close)
 

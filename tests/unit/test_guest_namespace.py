@@ -1,13 +1,15 @@
 """A network namespace as a guest: what it makes, what it lends, and in which order that is taken back."""
 
+import json
+
 import pytest
 
 from nvbench.endpoint import Link, LinkKind
-from nvbench.errors import GuestError, LostConnectionError
+from nvbench.errors import GuestError, LostConnectionError, NotPossibleError
 from nvbench.guests import GuestPlace, Nic
 from nvbench.guests.namespace import Namespace
 from nvbench.hosts import Completed
-from nvbench.journal import RemoveNamespace, RunBack
+from nvbench.journal import RemoveNamespace, ReturnLink, RunBack
 
 
 class Host:
@@ -15,10 +17,12 @@ class Host:
 
     def __init__(self, **files):
         self.files, self.ran = files, []
+        self.address = {"addr_info": [{"family": "inet6", "local": "fe80::1"}]}
 
     def run(self, argv, *, timeout_s=30.0, stdin="", check=True):
         self.ran.append(" ".join(argv))
-        return Completed(tuple(argv), 0, "6.1.0\n", "", 0.0)
+        told = json.dumps([self.address]) if "-j" in argv else "6.1.0\n"
+        return Completed(tuple(argv), 0, told, "", 0.0)
 
     def read(self, path):
         return self.files.get(path)
@@ -70,17 +74,25 @@ def test_a_device_of_the_hosts_own_is_lent_and_gets_its_mtu_back_last():
     made = guest(host, Link(LinkKind.DEVICE, "eth2"))
     made.up(journal)
     back = ("ip", "link", "set", "dev", "eth2", "mtu", "9000", "up")
-    assert journal.written == [RunBack(back, needs="/sys/class/net/eth2"), RemoveNamespace("nv1-1-vm1")]
+    named = RemoveNamespace("nv1-1-vm1"), ReturnLink("eth2", "nv1-1-vm1")
+    assert journal.written == [RunBack(back, needs="/sys/class/net/eth2"), *named]
     assert made.devices == ("eth2",)
     assert not [line for line in host.ran if "address 52:54" in line]  # its own address stays
 
 
-def test_a_device_of_hardware_comes_back_by_itself_when_the_namespace_has_gone():
-    files = {"/sys/class/net/eth2/mtu": "1500\n", "/sys/class/net/eth2/flags": "0x1002\n"}
-    host, journal = Host(**files, **{"/sys/class/net/eth2/device": ""}), Journal()
-    guest(host, Link(LinkKind.DEVICE, "eth2")).up(journal)
-    back = ("ip", "link", "set", "dev", "eth2", "mtu", "1500", "down")
-    assert journal.written[0] == RunBack(back, needs="/sys/class/net/eth2", returns=True)
+@pytest.mark.parametrize(
+    ("told", "use"),
+    [
+        ({"addr_info": [{"family": "inet", "local": "192.0.2.2"}]}, r"192\.0\.2\.2"),
+        ({"addr_info": [], "master": "bond0"}, "bond0"),
+    ],
+)
+def test_hands_off_a_device_that_is_in_use(told, use):
+    host, journal = Host(**{"/sys/class/net/eth2/mtu": "1500\n"}), Journal()
+    host.address = told
+    with pytest.raises(NotPossibleError, match=rf"host b: eth2 is in use \({use}\)"):
+        guest(host, Link(LinkKind.DEVICE, "eth2")).up(journal)
+    assert journal.written == []
 
 
 def test_a_connection_that_is_lost_meanwhile_is_no_fault_of_the_guest(monkeypatch):

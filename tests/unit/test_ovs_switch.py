@@ -266,6 +266,21 @@ def test_what_far_ends_have_a_say_in_is_waited_for_and_then_told(answers, option
         ovs.attach()
 
 
+def test_the_switch_looks_again_at_a_port_of_which_it_tells_no_mtu():
+    class Forgetful(ScriptedHost):
+        def run(self, argv, **options):
+            if "mod-port" in argv and argv[-1] == "up":
+                self.script["list"] = BOTH
+            return super().run(argv, **options)
+
+    host = Forgetful(list=interfaces(nvp0={"mtu": ["set", []]}, nvp1={"ofport": 2}))
+    ovs = switch(host)
+    ovs.up(Pages())
+    ovs.attach()
+    looked = [line.rpartition("mgmt ")[2] for line in host.said("ovs-ofctl") if "mod-port" in line]
+    assert looked == ["nvp0 down", "nvp0 up"]
+
+
 def test_an_option_that_is_passed_over_in_silence_is_a_finding():
     ovs = switch(ScriptedHost(), userspace_tso=True)
     ovs.up(Pages())
