@@ -148,6 +148,7 @@ class FakeHost:
     def __init__(self, name: str, process: FakeProcess) -> None:
         self.name = name
         self.process = process
+        self.files: list[str] = []
 
     def run(self, argv: Sequence[str], **_how: object) -> Completed:
         assert argv == ["which", "python3"]
@@ -159,8 +160,13 @@ class FakeHost:
     def make_folder(self, path: str) -> None:
         pass
 
+    def exists(self, path: str) -> bool:
+        return path in self.files
+
     def upload(self, source: Path, path: str) -> None:
         assert source.exists()
+        assert path not in self.files  # a program that is starting may be reading it
+        self.files.append(path)
 
 
 TAKEN = {"event": "frame", "device": "e1", "at_s": 7.5, "frame": bytes(PLAIN).hex()}
