@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -421,6 +420,4 @@ def test_it_ends_with_its_minder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with standing_in(tmp_path) as generator:
         generator.ready(5.0)
         assert (tmp_path / "run" / "nvfake").exists()
-        began = time.monotonic()
-    assert time.monotonic() - began < 2.0
     assert not (tmp_path / "run" / "nvfake").exists()
