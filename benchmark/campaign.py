@@ -265,7 +265,7 @@ def resolve_campaign(root: Path, spec: str) -> Path:
         if len(found) > int(back or 0):
             return found[-1 - int(back or 0)]
         remedy = "" if found else "`nvbench check` makes one"
-        raise UsageError(f"there are {len(found)} campaigns, {spec} is none of them", place=str(root), remedy=remedy)
+        raise UsageError(f"of {len(found)} campaigns {spec} is none", place=str(root), remedy=remedy)
     named = [path for path in found if spec and path.name.startswith(spec)]
     if len(named) == 1:
         return named[0]

@@ -53,7 +53,7 @@ def command(runs: tuple[str, ...], form: str | None, output: Path | None, plot: 
 
     if not form and output and output.suffix.lower() in PICTURES:
         output, plot = None, output
-    form = form or form_of(output)
+    form = form or form_of(output, PICTURES)
     if campaign := _campaign(runs, results, plot):
         tell(campaign, form, output)
         return
@@ -93,8 +93,12 @@ def _campaign(names: tuple[str, ...], results: Path, plot: Path | None) -> Campa
     return Campaign.read(path)
 
 
-def form_of(output: Path | None) -> str:
+def form_of(output: Path | None, others: tuple[str, ...] = ()) -> str:
     """The form that a file's suffix asks for; text where there is no file.
+
+    Args:
+        output: The file.
+        others: Further suffixes that it might have had.
 
     Raises:
         UsageError: No form goes with it.
@@ -102,7 +106,7 @@ def form_of(output: Path | None) -> str:
     suffix = output.suffix.lower() if output else ""
     if suffix in FORMS:
         return FORMS[suffix]
-    known = ", ".join(suffix for suffix in (*FORMS, *PICTURES) if suffix)
+    known = ", ".join(suffix for suffix in (*FORMS, *others) if suffix)
     raise UsageError(f"no form goes with {suffix!r}", place=str(output), remedy=f"end it with {known}, or use --format")
 
 

@@ -429,7 +429,7 @@ def test_a_campaign_is_found_by_what_people_call_it(tmp_path):
     assert resolve_campaign(tmp_path, "latest-check") == max(first, second)
     assert resolve_campaign(tmp_path, "latest-check~1") == min(first, second)
     for spec, told in {
-        "latest-check~2": "there are 2 campaigns",
+        "latest-check~2": "of 2 campaigns latest-check~2 is none",
         "2": "2 campaigns begin with '2'",
         "x": "no campaign",
     }.items():

@@ -88,7 +88,7 @@ def test_a_start_that_runs_have_too_is_refused(root):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["report", "latest-check~2"], "there are 2 campaigns, latest-check~2 is none of them"),
+        (["report", "latest-check~2"], "of 2 campaigns latest-check~2 is none"),
         (["report", FIRST, SECOND], "a campaign of checks is reported on by itself"),
         (["report", FIRST, "golden"], "a campaign of checks is reported on by itself"),
         (["report", FIRST, "-o", "x.png"], "a campaign of checks has nothing to draw"),
