@@ -371,8 +371,10 @@ def test_a_session_that_is_killed_ends_what_ran_and_the_next_command_connects_an
 def test_many_threads_share_one_connection_also_a_new_one(both, sender):
     with ThreadPoolExecutor(8) as threads:
         assert all(threads.map(lambda number: sender.run(["echo", str(number)]).stdout == f"{number}\n", range(40)))
+        kept = sender.spawn(["cat"])
         both.sender.kill_sessions()
-        time.sleep(0.2)
+        with pytest.raises(LostConnectionError, match=r"was lost$"):  # known now: what runs next asks for a new one
+            kept.receive(10)
         assert all(done.ok for done in threads.map(lambda _: sender.run(["true"]), range(16)))
     assert len(both.sender.sessions()) == 1
 
