@@ -12,7 +12,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +23,8 @@ from nvbench.hosts import RUN_FOLDER, Host
 
 RESTORE_TRIES = 60
 RETURN_S = 5.0
+_END_S = 5.0
+"""A program that was told to end has done so after this, also where it has gigabytes to give back."""
 
 
 def state_folder() -> Path:
@@ -174,7 +176,9 @@ class EndPrograms:
         """See `Undo.undo`."""
         # In brackets it matches the programs, and not the command that looks for it.
         pattern = f"[{self.mark[0]}]{re.escape(self.mark[1:])}"
-        host.run(["pkill", "-KILL", "-f", pattern], check=False)
+        if pids := host.run(["pgrep", "-f", pattern], check=False).stdout.split():
+            host.run(["kill", "-KILL", *pids], check=False)
+            _all_ended(host, pids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +200,10 @@ class StopDaemon:
         pid = (host.read(self.pidfile) or "").strip()
         if not pid.isdigit() or self.mark not in (host.read(f"/proc/{pid}/cmdline") or ""):
             return
-        for signal, patience_s in (("TERM", 5.0), ("KILL", 5.0)):
+        for signal in ("TERM", "KILL"):
             host.run(["kill", f"-{signal}", pid], check=False)
-            deadline = time.monotonic() + patience_s
-            while time.monotonic() < deadline:
-                if ended(host, pid):
-                    return
-                time.sleep(0.02)
+            if _all_ended(host, [pid]):
+                return
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +236,16 @@ def ended(host: Host, pid: int | str) -> bool:
     """
     stat = (host.read(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
     return not stat or (stat[0] in "ZX" and int(stat[17]) <= 1)
+
+
+def _all_ended(host: Host, pids: Sequence[str]) -> bool:
+    """Wait for the ends of processes; False where they do not come in time."""
+    deadline = time.monotonic() + _END_S
+    while not all(ended(host, pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 UNDOS = (Restore, Remove, RemoveLink, RemoveNamespace, ReturnLink, RunBack, EndPrograms, StopDaemon, RemoveDomain)

@@ -41,7 +41,7 @@ def _sent(stand: Stand, record: Record, step: str) -> None:
         "broadcast", BROADCAST, (peer if reused else other).mac, udp(peer if reused else other, "255.255.255.255")
     )
     batch.add("unicast", peer.mac, one.mac, udp(one, peer.address))
-    arrived = passed(stand, record, {OTHER: heard, ONE: batch}, step)
+    arrived = passed(stand, record, {OTHER: heard, ONE: batch}, step, due={(ONE, PEER): [0]})
     (right,), (astray,), (leaked,) = arrived[ONE, PEER], arrived[ONE, OTHER], arrived[OTHER, ONE]
     when = f"while {OTHER} has the same" if reused else f"while {OTHER} has its own"
     told = f"a frame of {ONE} to the peer's addresses arrives there {len(right)} times {when}, expected once"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from nvbench.generators.frames import Captured
 from nvbench.stands import BRIDGE, OVS, PEER, SRIOV, Check, Member, Record, Stand
 from nvbench.stands.frames import BROADCAST, Batch, arp, mac_bytes, opening
@@ -38,7 +40,13 @@ def joined_inside(stand: Stand, record: Record) -> None:
     there.add("ARP request", BROADCAST, one.mac, arp(one, other.address))
     there.add("to the peer", peer.mac, one.mac, unanswered)
     names = [one.name, other.name, peer.name]
-    taken = stand.exchange(one.name, there.frames, names, seconds=WINDOW_S, then={other.name: back.frames})
+
+    def arrived(taken: Mapping[str, Sequence[Captured]]) -> bool:
+        inside, outside = there.came(taken[other.name])[:FRAMES], there.came(taken[peer.name])[FRAMES:]
+        return all([*inside, *outside, *back.came(taken[one.name])])
+
+    then = {other.name: back.frames}
+    taken = stand.exchange(one.name, there.frames, names, seconds=WINDOW_S, then=then, until=arrived)
     record.capture("taken-at-the-peer.pcap", taken[peer.name])
     counts = [
         sum(map(len, there.came(taken[other.name])[:FRAMES])),

@@ -11,10 +11,14 @@ import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from nvbench.generators.frames import Captured
 from nvbench.stands import BRIDGE, OVS, PEER, SRIOV, Check, Member, Record, Stand
 from nvbench.stands.frames import BROADCAST, Batch, fate, opening
 from nvbench.stands.packets import unanswered
 from nvbench.stands.passage import WINDOW_S, capture_name
+
+Taken = Mapping[str, Sequence[Captured]]
+"""Who takes -> what came there."""
 
 EVERYBODY, UNKNOWN, KNOWN = "broadcast", "unknown unicast", "known unicast"
 _LEARNED = "unicast to an address that has just been learned"
@@ -75,14 +79,22 @@ class _Lesson:
         (first, batch), *others = self._batches.items()
         names = [member.name for member in stand.members]
         then = {name: each.frames for name, each in others}
-        taken = stand.exchange(first, batch.frames, names, seconds=WINDOW_S, marker=batch.marker, then=then)
+        taken = stand.exchange(
+            first, batch.frames, names, seconds=WINDOW_S, marker=batch.marker, then=then, until=self._arrived
+        )
         for name, captured in taken.items():
             record.capture(capture_name(name, step), captured)
+        return self._sent(taken)
+
+    def _arrived(self, taken: Taken) -> bool:
+        return all(each.came[name] for each in self._sent(taken) for name in each.wanted)
+
+    def _sent(self, taken: Taken) -> list[Sent]:
         made: list[Sent] = []
         for sender, each in self._batches.items():
             came = {name: each.came(captured) for name, captured in taken.items()}
             for number, (kind, wanted) in enumerate(self._wanted[sender]):
-                copies = {name: came[name][number] for name in names}
+                copies = {name: every[number] for name, every in came.items()}
                 made.append(Sent(kind, sender, each.frames[number], wanted, copies))
         return made
 

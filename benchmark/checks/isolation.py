@@ -66,12 +66,13 @@ def act(stand: Stand, record: Record) -> None:
     """Flood and ping from both sides: together, kept apart, and together again."""
     _answered(stand, record, "before")
     batches = floods(stand)
-    together = passed(stand, record, batches, "together")
+    together = passed(stand, record, batches, "together", due=_controls(batches))
     _judge_control(record, batches, together)
     with stand.levers.separated(OTHER):
         batches = floods(stand)
         counts = {name: _sent(stand.member(name)) for name in batches}
-        apart = passed(stand, record, batches, "apart")
+        kept = {(ONE, peer.name): [batches[ONE].names.index(TO_PEER)] for peer in _peers(stand)}
+        apart = passed(stand, record, batches, "apart", due=kept)
         _unanswered(stand, record)
         for sender, taker in ((OTHER, ONE), (ONE, OTHER)):
             _judge_sender(
@@ -84,6 +85,11 @@ def act(stand: Stand, record: Record) -> None:
     for sender, taker in ((OTHER, PEER), (OTHER, ONE), (ONE, OTHER)):
         if (sender, taker) in apart:
             _judge_flood(record, batches[sender], (sender, taker), together, apart)
+
+
+def _controls(batches: Mapping[str, Batch]) -> dict[tuple[str, str], list[int]]:
+    ways = ((OTHER, ONE), (ONE, OTHER))
+    return {way: [batches[way[0]].names.index(name) for name in CONTROLS] for way in ways}
 
 
 def _draw(record: Record, batches: Mapping[str, Batch], together: Arrivals, apart: Arrivals) -> None:

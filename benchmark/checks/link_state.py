@@ -12,13 +12,13 @@ from nvbench.stands import BRIDGE, GUESTS, OVS, PEER, SRIOV, Check, Member, Reco
 from nvbench.stands.reach import SILENT_S, ping
 from nvbench.stands.watch import Watch
 
-PATIENCE_S = 4.0
-"""Drivers of virtual functions look at their port every two seconds, and the kernel tells within another."""
+PATIENCE_S = 8.0
+"""Drivers of virtual functions look at their port every two seconds, and a busy guest tells of it some later."""
 
 RECOVERY_S = 20.0
 """A port takes some seconds to agree with its other end on a speed."""
 
-PASSES_S = 5.0
+PASSES_S = 10.0
 """In this time frames pass again where all links are up."""
 
 ONE, OTHER = GUESTS

@@ -27,7 +27,7 @@ MOST_BEYOND = 2 * VLAN_TAG_BYTES
 ROOM = 64
 """The members' own devices carry so much more than the switch, so that it is the switch that is seen."""
 
-ANSWERED_S = 1.0
+ANSWERED_S = 3.0
 """How long is waited for an answer that should come."""
 
 VLAN = 10
@@ -90,14 +90,16 @@ def _boundaries(stand: Stand, record: Record, mtu: int) -> list[tuple[object, ..
     at_ends = _at_its_ends(stand)
     wide = _set([stand.member(WAYS[0][0])] if at_ends else stand.members, mtu + ROOM, needed=False)
     batches: dict[str, Batch] = {}
+    due: dict[tuple[str, str], list[int]] = {way: [] for way in WAYS}
     for sender, receiver in WAYS:
         batch = batches.setdefault(sender, Batch(next(iter(batches.values()), None)))
         one, other = stand.member(sender), stand.member(receiver)
         for own in ((), (tag(VLAN),)):
             for more in BEYOND if sender in wide else BEYOND[:1]:
                 size = mtu + ETHERNET_BYTES + VLAN_TAG_BYTES * len(own) + more
+                due[sender, receiver] += [] if more else [len(batch.frames)]
                 batch.add(f"{receiver} {len(own)} {size}", other.mac, one.mac, udp(one, other.address), *own, size=size)
-    came = passed(stand, record, batches, f"mtu-{mtu}")
+    came = passed(stand, record, batches, f"mtu-{mtu}", due=due)
     rows: list[tuple[object, ...]] = []
     for sender, receiver in WAYS:
         found: dict[int, dict[int, bool]] = {0: {}, 1: {}}

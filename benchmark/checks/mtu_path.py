@@ -12,7 +12,10 @@ from nvbench.stands import BRIDGE, OVS, SRIOV, Check, Member, Record, Stand
 from nvbench.stands.ovs_control import control
 from nvbench.stands.reach import ping
 
-COUNT, PATIENCE_S = 2, 1.0
+COUNT, PATIENCE_S = 2, 3.0
+DOUBTFUL_S = 1.0
+"""How long is waited for what will hardly pass."""
+
 _BRIDGE = "nvbr0"
 
 
@@ -47,7 +50,7 @@ def _judge(record: Record, one: Member, other: Member, path: Sequence[Hop], sent
     if smallest < sent:
         narrow = [hop for hop in path if hop.mtu == smallest]
         where = ", ".join(hop.name for hop in narrow)
-        passes, line = _passes(one, other, sent)
+        passes, line = _passes(one, other, sent, DOUBTFUL_S)
         fate = "such packets pass all the same" if passes else "such packets are lost"
         told = f"between {pair} {where} carries {smallest} bytes, and an end sends {sent}: {fate}"
         record.observe(False, told, f"{where}: mtu {smallest}; {line}")
@@ -59,9 +62,9 @@ def _judge(record: Record, one: Member, other: Member, path: Sequence[Hop], sent
         record.observe(passes, f"{told}, over {len(path)} hops of which none carries less", line)
 
 
-def _passes(sender: Member, receiver: Member, size: int) -> tuple[bool, str]:
+def _passes(sender: Member, receiver: Member, size: int, patience_s: float = PATIENCE_S) -> tuple[bool, str]:
     """Whether packets of so many bytes are answered, none of them cut into fragments."""
-    found = ping(sender.host, receiver.address, count=COUNT, patience_s=PATIENCE_S, packet_bytes=size)
+    found = ping(sender.host, receiver.address, count=COUNT, patience_s=patience_s, packet_bytes=size)
     return found.received > 0, f"{size} bytes: {found.line}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from math import sqrt
@@ -24,7 +24,9 @@ FIRST_PORT = 20_000
 DEVIATIONS = 4
 """Standard deviations by which a queue's share may differ: a sound hash does so once in 16 000 times."""
 
-SETTLE_S = 0.3
+COUNTED_S = 3.0
+"""In this time all that was sent is counted: a busy guest takes some of it for what comes in."""
+
 _MOST_STRAY = 16
 """Frames that are not of the flows, and may be counted with them."""
 
@@ -47,8 +49,9 @@ def act(stand: Stand, record: Record) -> None:
     with spread_by_hash(sender), counted_by_queue(sender):
         before, polled, interrupts = sent_by_queue(sender), polled_by_queue(stand, sender), interrupts_of(sender)
         _send(stand, sender, taker, flows_for(queues))
-        found, after = grown(before, sent_by_queue(sender)), interrupts_of(sender)
-        polled = grown(polled, polled_by_queue(stand, sender))
+        found = counted(before, lambda: sent_by_queue(sender), flows_for(queues))
+        polled = counted(polled, lambda: polled_by_queue(stand, sender), flows_for(queues))
+        after = interrupts_of(sender)
     _judge_share(record, f"{sender.name} sends", found, queues, f"{sender.name}: tc -s class show, packets")
     if polled:
         what = f"the switch takes from {sender.name}"
@@ -142,7 +145,6 @@ def _send(stand: Stand, sender: Member, taker: Member, flows: int) -> None:
     for number in range(flows):
         batch.add(f"flow {number}", taker.mac, sender.mac, flow(sender, taker.address, FIRST_PORT + number))
     stand.exchange(sender.name, batch.frames, ())
-    time.sleep(SETTLE_S)
 
 
 def _judge_share(record: Record, what: str, found: Sequence[int], queues: int, quote: str) -> None:
@@ -157,18 +159,21 @@ def _judge_share(record: Record, what: str, found: Sequence[int], queues: int, q
 
 def _judge_taken(stand: Stand, record: Record, sender: Member, taker: Member, idle: Sequence[int]) -> None:
     """OVS sends by thread: each PMD has a queue of its own there. By flow it does where it is told to."""
-    before, queues = taken_by_queue(taker), stand.parameters.queues
+    queues = stand.parameters.queues
+    by_thread = counted(idle, lambda: taken_by_queue(taker), flows_for(queues))
+    before = taken_by_queue(taker)
     try:
         with steered(stand, taker):
             interrupts = interrupts_of(taker)
             _send(stand, sender, taker, flows_for(queues))
-            found, after = grown(before, taken_by_queue(taker)), interrupts_of(taker)
+            found = counted(before, lambda: taken_by_queue(taker), flows_for(queues))
+            after = interrupts_of(taker)
     except NotPossibleError as error:
         record.advise(f"what {taker.name} receives cannot be spread by flow: {error.what}")
         return
     what = f"{taker.name} receives with tx-steering=hash"
     _judge_share(record, what, found, queues, f"{taker.name}: ethtool -S, rx_queue_N_packets")
-    grid = {"received, tx-steering=thread (OVS's default)": grown(idle, before), "received, tx-steering=hash": found}
+    grid = {"received, tx-steering=thread (OVS's default)": by_thread, "received, tx-steering=hash": found}
     grid |= {name: grown(interrupts[name], after[name]) for name in interrupts}
     _draw(record, f"Queues of {taker.name}", queues, grid)
 
@@ -275,6 +280,14 @@ def polled_by_queue(stand: Stand, member: Member) -> list[int]:
 def grown(before: Sequence[int], after: Sequence[int]) -> list[int]:
     """What was counted in between."""
     return [now - was for was, now in zip(before, after, strict=False)]
+
+
+def counted(before: Sequence[int], read: Callable[[], Sequence[int]], flows: int) -> list[int]:
+    """The same of counters that may come a little later: once they have so many flows, or do not get there."""
+    deadline = time.monotonic() + COUNTED_S
+    while sum(found := grown(before, read())) < flows and before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
 
 
 def _draw(record: Record, title: str, queues: int, columns: Mapping[str, Sequence[int]]) -> None:

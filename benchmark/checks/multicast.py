@@ -16,7 +16,7 @@ from nvbench.datapaths.kernel_output import ethtool_readings, parse_links
 from nvbench.stands import BRIDGE, GUESTS, OVS, PEER, SRIOV, Check, Member, Record, Stand
 from nvbench.stands.frames import A_GROUP, ALL_HOSTS, ALL_NODES, Batch, Station, udp, udp6
 from nvbench.stands.packets import group_mac, unanswered
-from nvbench.stands.passage import judge, passed
+from nvbench.stands.passage import all_due, judge, passed
 
 SAME_MAC, ALONE = "224.0.0.2", "239.77.1.3"
 """A group of routers on this link, whose MAC address is that of A_GROUP, too; and one that nobody joins."""
@@ -31,7 +31,9 @@ SNOOPED = f"snooping and {A_GROUP} joined by {JOINER}"
 COUNTED = 50
 """Frames by which a counter of multicast has to grow."""
 
-SETTLE_S = 0.2
+COUNTED_S, REPORTED_S = 2.0, 3.0
+"""In these times frames are counted, and the switch has heard who has joined a group."""
+
 _MULTICAST, _SENT = re.compile("multicast|mcast"), re.compile(r"\btx")
 
 Arrived = Mapping[tuple[str, str], list[list[bytes]]]
@@ -69,11 +71,14 @@ def act(stand: Stand, record: Record) -> None:
 
 def switch(stand: Stand, record: Record, batches: Mapping[str, Batch]) -> dict[str, Arrived]:
     """Without snooping all groups go everywhere; with it, what somebody has joined goes there alone."""
-    plain = passed(stand, record, batches, "plain")
+    plain = passed(stand, record, batches, "plain", due=all_due(stand, batches))
     for (sender, taker), came in plain.items():
         batch = batches[sender]
         judge(record, f"{sender} to {taker}", batch, dict(enumerate(batch.frames)), came, "without snooping")
     with stand.levers.snooping(), joined(stand.member(JOINER)):
+        deadline = time.monotonic() + REPORTED_S
+        while not stand.levers.snooped(A_GROUP) and time.monotonic() < deadline:
+            time.sleep(0.05)
         snooped = passed(stand, record, batches, "snooped")
     for (sender, taker), came in snooped.items():
         open_to = (*EVERYWHERE, A_GROUP) if taker == JOINER else EVERYWHERE
@@ -153,9 +158,13 @@ def counted(stand: Stand, guests: Sequence[Member]) -> dict[str, tuple[str, int]
         batch.add(f"frame {number}", group_mac(A_GROUP), far.mac, udp(far, A_GROUP))
     before = {guest.name: _multicast(guest) for guest in guests}
     stand.exchange(far.name, batch.frames, ())
-    time.sleep(SETTLE_S)
-    after = {guest.name: _multicast(guest) for guest in guests}
-    return {name: most_grown(before[name], now) for name, now in after.items()}
+    deadline = time.monotonic() + COUNTED_S
+    while True:
+        most = {guest.name: most_grown(before[guest.name], _multicast(guest)) for guest in guests}
+        late = any(each is not None and each[1] < COUNTED for each in most.values())
+        if not late or time.monotonic() > deadline:
+            return most
+        time.sleep(0.1)
 
 
 def _multicast(guest: Member) -> dict[str, int]:

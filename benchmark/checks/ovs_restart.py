@@ -14,13 +14,13 @@ from nvbench.endpoint import LinkKind
 from nvbench.stands import GUESTS, OVS, Check, Ground, Record, Stand, Wish, stand
 from nvbench.stands.ovs_control import control
 
-RECOVERY_S = 5.0
+RECOVERY_S = 10.0
 """What it may take from the switch's start until frames pass again."""
 
 STEADY = 15
 """Answers in a row that make it a connection."""
 
-CONTROL_S = 10.0
+CONTROL_S = 20.0
 """What the first answers may take: guests have to learn addresses."""
 
 RECONNECT_S = 2.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +46,7 @@ FLOWS: Mapping[Way, tuple[str, str]] = {Way.OUT: ("vm1", "vm2"), Way.IN: (PEER, 
 _PORT = 5310
 _SAID = {Way.OUT: "what vm1 sends", Way.IN: "what vm1 receives"}
 _COLUMNS = ("Mbit/s", "limit", "offered", "passes without", "passes with it", "burst", "settled after")
-_PATIENCE_S = 10.0
+_PATIENCE_S = 20.0
 START_S = 0.15
 """In this time a server starts to listen; a client that finds none is started again."""
 
@@ -88,6 +88,7 @@ def _frames_bits(payload_bytes: float) -> float:
 def act(stand: Stand, record: Record) -> None:
     """Both directions at once: with the limit, then without. One that cannot be limited here is told, not judged."""
     limit_bps = limit_of(stand)
+    least = LEAST * limit_bps
     ways: list[Way] = []
     refused: list[NotPossibleError] = []
     with ExitStack() as stack:
@@ -100,8 +101,8 @@ def act(stand: Stand, record: Record) -> None:
         if not ways:
             raise refused[0]
         _check_tool(stand, ways)
-        held = _streams(stand, record, ways, LIMITED_S, "limited")
-    free = _streams(stand, record, ways, CONTROL_S, "unlimited")
+        held = _streams(stand, record, ways, LIMITED_S, "limited", lambda each: passed(each, limit_bps) >= least)
+    free = _streams(stand, record, ways, CONTROL_S, "unlimited", lambda each: each.bps() >= CLEARLY * limit_bps)
     for way in ways:
         if free[way].bps() < CLEARLY * limit_bps:
             what = f"{_SAID[way]}: without a limit only {_mbps(free[way].bps())} pass, too little to see one of "
@@ -130,18 +131,23 @@ def _check_tool(stand: Stand, ways: Sequence[Way]) -> None:
             raise NotPossibleError(f"no iperf3 at {name}, by which it is seen what passes (apt-get install iperf3)")
 
 
-def _judge(record: Record, way: Way, free: Passage, held: Passage, limit_bps: int) -> None:
+def passed(held: Passage, limit_bps: float) -> float:
+    """What passed once the burst was over, as a rate of frames."""
     settled = held.settled(limit_bps)
-    passed = held.bps(SETTLING if settled is None else max(settled, 1))
+    return held.bps(SETTLING if settled is None else max(settled, 1))
+
+
+def _judge(record: Record, way: Way, free: Passage, held: Passage, limit_bps: int) -> None:
+    settled, rate_bps = held.settled(limit_bps), passed(held, limit_bps)
     allowed = f"{LEAST * limit_bps / 1e6:.1f} to {_mbps(MOST * limit_bps)}"
-    told = f"{_SAID[way]}: of {_mbps(held.offered_bps)} offered {_mbps(passed)} pass at a limit of {_mbps(limit_bps)}"
+    told = f"{_SAID[way]}: of {_mbps(held.offered_bps)} offered {_mbps(rate_bps)} pass at a limit of {_mbps(limit_bps)}"
     without = f"{_mbps(free.bps())} without it"
     samples = " ".join(f"{_frames_bits(each) / SAMPLE_S / 1e6:.1f}" for each in held.samples)
     quote = f"iperf3 at the receiver, Mbit/s each {SAMPLE_S} s: {samples}; {held.lost} datagrams lost"
-    if passed > MOST * limit_bps:
-        why = "it is accepted, and not in force" if passed > IDLE * free.bps() else "that is too much"
+    if rate_bps > MOST * limit_bps:
+        why = "it is accepted, and not in force" if rate_bps > IDLE * free.bps() else "that is too much"
         record.observe(False, f"{told}, {without}: {why} (allowed {allowed})", quote)
-    elif passed < LEAST * limit_bps:
+    elif rate_bps < LEAST * limit_bps:
         record.observe(False, f"{told}, {without}: that is too little (allowed {allowed})", quote)
     else:
         burst, after_s = held.burst_bytes(limit_bps), (settled or 0) * SAMPLE_S
@@ -153,8 +159,8 @@ def _judge(record: Record, way: Way, free: Passage, held: Passage, limit_bps: in
 
 def _row(way: Way, free: Passage, held: Passage, limit_bps: int) -> list[str]:
     settled = held.settled(limit_bps)
-    passed = held.bps(SETTLING if settled is None else max(settled, 1))
-    numbers = [f"{bps / 1e6:.1f}" for bps in (limit_bps, held.offered_bps, free.bps(), passed)]
+    rates_bps = (limit_bps, held.offered_bps, free.bps(), passed(held, limit_bps))
+    numbers = [f"{bps / 1e6:.1f}" for bps in rates_bps]
     if settled is None:
         return [_SAID[way], *numbers, "-", "never"]
     return [_SAID[way], *numbers, f"{held.burst_bytes(limit_bps) / 1e3:.0f} kB", f"{settled * SAMPLE_S:.1f} s"]
@@ -167,8 +173,15 @@ def _mbps(bps: float) -> str:
 # -- traffic ---------------------------------------------------------------------------------------------------
 
 
-def _streams(stand: Stand, record: Record, ways: Sequence[Way], seconds: int, step: str) -> dict[Way, Passage]:
-    """Datagrams flow, in all these directions at once."""
+def _streams(
+    stand: Stand, record: Record, ways: Sequence[Way], seconds: int, step: str, enough: Callable[[Passage], bool]
+) -> dict[Way, Passage]:
+    """Datagrams flow, in all these directions at once; once more where less passes than should: by a busy host."""
+    found = _streamed(stand, record, ways, seconds, step)
+    return found if all(map(enough, found.values())) else _streamed(stand, record, ways, seconds, f"{step}-again")
+
+
+def _streamed(stand: Stand, record: Record, ways: Sequence[Way], seconds: int, step: str) -> dict[Way, Passage]:
     with ExitStack() as stack:
         servers, clients = {}, {}
         for way in ways:
@@ -199,7 +212,7 @@ def _client(stand: Stand, way: Way, seconds: int, stack: ExitStack) -> Process:
     sender, receiver = map(stand.member, FLOWS[way])
     payload_bps = OFFERED * limit_of(stand) * PAYLOAD_BYTES // FRAME_BYTES
     argv = ["iperf3", "-c", receiver.address, "-p", _port(way), "-u", "-b", str(payload_bps), "-l", str(PAYLOAD_BYTES)]
-    process = sender.host.spawn([*argv, "-t", str(seconds), "-J", "--connect-timeout", "3000"])
+    process = sender.host.spawn([*argv, "-t", str(seconds), "-J", "--connect-timeout", "10000"])
     stack.callback(process.kill)
     return process
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from nvbench.generators.frames.changes import Tag, tags
 from nvbench.stands import BRIDGE, OVS, SRIOV, Check, Record, Stand
 from nvbench.stands.frames import BROADCAST, S_TAG, Batch, Station, popped, pushed, tag, tagging, udp
-from nvbench.stands.passage import in_vlans, judge, passed
+from nvbench.stands.passage import all_due, in_vlans, judge, passed
 
 VLANS = (1, 10, 4094)
 
@@ -63,7 +63,7 @@ def act(stand: Stand, record: Record) -> None:
     with ExitStack() as stack:
         for member in stand.members:
             stack.enter_context(in_vlans(member, VLANS))
-        arrived = passed(stand, record, batches)
+        arrived = passed(stand, record, batches, due=all_due(stand, batches))
     for (sender, taker), came in arrived.items():
         batch, way = batches[sender], f"{sender} to {taker}"
         bare = without_priority_tag(batch, came)

@@ -51,7 +51,8 @@ def act(stand: Stand, record: Record) -> None:
     out, there = batch_of(member, peer, expected(INSIDE, OUTSIDE))
     back, home = batch_of(peer, member, expected(OUTSIDE, INSIDE), out)
     with stand.levers.translated(member.name, INSIDE, OUTSIDE):
-        arrived = passed(stand, record, {member.name: out, PEER: back})
+        due = {(member.name, PEER): there, (PEER, member.name): home}
+        arrived = passed(stand, record, {member.name: out, PEER: back}, due=due)
     way, how = f"{member.name} to {PEER}", f"with VLAN {OUTSIDE} in place of {INSIDE}"
     judge_and_draw(record, way, out, there, arrived[member.name, PEER], how)
     way, how = f"{PEER} to {member.name}", f"with VLAN {INSIDE} in place of {OUTSIDE}"

@@ -47,7 +47,8 @@ def act(stand: Stand, record: Record) -> None:
         for device in inside:
             batches[device.name] = Batch(out)
             batches[device.name].add("untagged", peer.mac, member.mac, udp(member, peer.address), size=LONG_ENOUGH)
-        arrived = passed(stand, record, batches, beside=inside)
+        due = {(member.name, PEER): range(len(out.frames)), (PEER, member.name): range(len(TAGGINGS))}
+        arrived = passed(stand, record, batches, beside=inside, due=due)
     service = tag(SERVICE, tpid=tpid)
     carried = {number: pushed(frame, service) for number, frame in enumerate(out.frames)}
     given_back = {number: popped(frame) for number, frame in enumerate(back.frames[:-1])}

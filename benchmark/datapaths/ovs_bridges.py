@@ -108,7 +108,7 @@ class Bridges:
     def faults(self) -> list[str]:
         """What the switch has not taken yet, that does not need the far ends."""
         found, faults = self.interfaces(), []
-        self._look_again({each.name for each in found if each.link_state == "up" and not each.mtu})
+        self._look_again({each.name for each in found if not each.mtu})
         for index, interface in enumerate(found):
             wanted = {"mtu": self.wanted.mtu, "ofport": self.numbers[index]}
             if index == 0:
@@ -122,7 +122,10 @@ class Bridges:
         return faults
 
     def _look_again(self, untold: Collection[str]) -> None:
-        """Have the switch look at ports again: of one whose guest was there first its database tells no MTU."""
+        """Have the switch look at ports again: of one whose guest was there first its database tells no MTU.
+
+        Nor need it tell of its link then; where there is none yet, another look changes nothing.
+        """
         for bridge, group in zip(self.names, self.groups, strict=True):
             for port in group:
                 for state in ("down", "up") if port.late and port.name in untold else ():

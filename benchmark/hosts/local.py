@@ -48,6 +48,7 @@ class LocalProcess:
             raise CommandError(f"cannot start {argv[0]}: {error.strerror}", place=self._place) from error
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._complaints: deque[str] = deque(maxlen=50)
+        self._silent = False
         self._readers = (
             threading.Thread(target=self._read_output, args=(self._child.stdout,), daemon=True),
             threading.Thread(target=self._read_complaints, args=(self._child.stderr,), daemon=True),
@@ -63,6 +64,7 @@ class LocalProcess:
     def _read_output(self, stream: IO[str]) -> None:
         for line in stream:
             self._lines.put(line.rstrip("\n"))
+        self._silent = True
         self._lines.put(None)
 
     def _read_complaints(self, stream: IO[str]) -> None:
@@ -90,7 +92,7 @@ class LocalProcess:
 
     def complaints(self) -> list[str]:
         """See `Process.complaints`."""
-        if self._child.poll() is not None:
+        if self._silent or self._child.poll() is not None:  # it has ended, and its last words are on their way
             self._readers[1].join(timeout=1)
         return list(self._complaints)
 

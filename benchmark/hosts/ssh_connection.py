@@ -14,6 +14,12 @@ from nvbench.hosts.ssh_reach import ANSWER_S, open_way
 
 CHUNK = 1 << 16
 
+BUSY_S = 10.0
+"""Where as many programs run as sshd allows, the next one waits so long for an end of one of them."""
+
+BROKEN_S = 5.0
+"""A connection that broke is known to be so after this, also on a busy machine."""
+
 
 class Connection:
     """A connection over which commands run, many at a time.
@@ -69,7 +75,10 @@ class Connection:
         """Whether a channel ended because the connection did, and not by its program's end."""
         if channel.eof_received and channel.exit_status != -1:
             return False
-        self._transport.join(0.1)  # where it broke, the channels learn of it first
+        # Where it broke, the channels learn of it first. Without the end of its output, or its status, none but a
+        # break closes one.
+        told = channel.eof_received or channel.exit_status != -1
+        self._transport.join(0.1 if told else BROKEN_S)
         return not self.alive
 
     def start(self, line: str) -> Channel:
@@ -79,7 +88,7 @@ class Connection:
             CommandError: The host refuses.
             LostConnectionError: The connection broke.
         """
-        deadline = time.monotonic() + ANSWER_S
+        deadline = time.monotonic() + BUSY_S
         while True:
             try:
                 with self._opening:  # paramiko keeps one refusal, whoever it was for

@@ -23,7 +23,7 @@ ORPHAN_S = 0.5
 LONG_S = 1.0
 """Who waits for a line this long, and does not just look, has to know in the end whether the host can be heard."""
 
-SETTLE_S = 0.1
+SETTLE_S = 0.5
 
 # SSH has no dependable way to signal a program, nor to say that there is none: so the shell that becomes the program
 # tells first who it is. Its line of proc_pid_stat(5) has the process id and the start time, which no other shares.
@@ -116,17 +116,18 @@ class SshProcess:
         Raises:
             TimeoutError: Nothing did.
         """
+        settle_s = 0.0
         if waited_s >= LONG_S:
             if not self._connection.answers(ANSWER_S):
                 return self._connection.lost()
-            time.sleep(SETTLE_S)  # whatever was said before the host answered is through, too
+            settle_s = SETTLE_S  # whatever was said before the host answered is through, too
         with suppress(queue.Empty):
-            return self._lines.get_nowait()
+            return self._lines.get(timeout=settle_s)
         raise TimeoutError
 
     def complaints(self) -> list[str]:
         """See `Process.complaints`."""
-        if not self._readers[0].is_alive():  # it has ended, and its last words are on their way
+        if self._channel.eof_received or not self._readers[0].is_alive():  # its last words are on their way
             self._readers[1].join(timeout=1)
         return list(self._complaints)
 

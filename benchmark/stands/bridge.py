@@ -121,6 +121,10 @@ class BridgeLevers(Levers):
             time.sleep(2 * _QUERY_RESPONSE_CS / 100)
             yield
 
+    def snooped(self, group: str) -> bool:
+        """See `Levers.snooped`."""
+        return f" grp {group} " in self._stand.host.run(["bridge", "mdb", "show"]).stdout
+
     @contextmanager
     def port_down(self, member: str) -> Iterator[None]:
         """See `Levers.port_down`: a guest sees that its carrier has gone."""

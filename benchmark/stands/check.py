@@ -54,7 +54,7 @@ class Check:
     act: Callable[[Any, Record], None]
     tags: tuple[str, ...] = ()
     wish: Wish = field(default_factory=Wish)
-    limit_s: float = 40.0
+    limit_s: float = 90.0
 
     def case(self, path: str) -> str:
         """The name of its case on a path."""

@@ -80,6 +80,10 @@ class Levers:
         """Multicast goes only where somebody has joined the group; it goes everywhere without."""
         raise self._lacking("multicast cannot be snooped")
 
+    def snooped(self, group: str) -> bool:
+        """Whether the switch has heard that somebody has joined a multicast group."""
+        raise self._lacking("multicast cannot be snooped")
+
     def port_down(self, member: str) -> AbstractContextManager[None]:
         """The switch's end of this member's link is down.
 

@@ -136,6 +136,10 @@ class OvsLevers(Levers):
         with self._configured({("Bridge", name): columns for name in self._bridges()}):
             yield
 
+    def snooped(self, group: str) -> bool:
+        """See `Levers.snooped`."""
+        return any(f" {group} " in self._ovs.ask("mdb/show", name) for name in self._bridges())
+
     @contextmanager
     def port_down(self, member: str) -> Iterator[None]:
         """See `Levers.port_down`: as OpenFlow says it, which a guest behind a vhost-user port is not told."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from types import MappingProxyType
 
-from nvbench.generators.frames import exchange
+from nvbench.generators.frames import Captured, exchange
 from nvbench.stands.frames import Batch, fate, opening, tagging
 from nvbench.stands.ground import Member
 from nvbench.stands.record import Record
 from nvbench.stands.stand import Stand
 
 WINDOW_S = 0.3
-"""For so long after the last frame was sent is waited for it."""
+"""For so long after the last frame was sent is waited for what should not come."""
+
+Due = Mapping[tuple[str, str], Iterable[int]]
+"""Sender and receiver -> the numbers of the sender's frames that have to arrive there."""
 
 
 def capture_name(taker: str, step: str = "") -> str:
@@ -21,8 +25,26 @@ def capture_name(taker: str, step: str = "") -> str:
     return "-".join(filter(None, ("taken-at", taker, step))) + ".pcap"
 
 
+def all_due(stand: Stand, batches: Mapping[str, Batch]) -> Due:
+    """All that each sends has to arrive at all others."""
+    ways = [(sender, member.name) for sender in batches for member in stand.members if member.name != sender]
+    return {way: range(len(batches[way[0]].frames)) for way in ways}
+
+
+def arrived(batches: Mapping[str, Batch], due: Due, taken: Mapping[str, Sequence[Captured]]) -> bool:
+    """Whether all has arrived that has to."""
+    came = {way: batches[way[0]].came(taken[way[1]]) for way in due}
+    return all(came[way][number] for way, numbers in due.items() for number in numbers)
+
+
 def passed(
-    stand: Stand, record: Record, batches: Mapping[str, Batch], step: str = "", *, beside: Sequence[Member] = ()
+    stand: Stand,
+    record: Record,
+    batches: Mapping[str, Batch],
+    step: str = "",
+    *,
+    beside: Sequence[Member] = (),
+    due: Due = MappingProxyType({}),
 ) -> dict[tuple[str, str], list[list[bytes]]]:
     """Have members send batches, one after another, and take all at every member; it is kept as captures.
 
@@ -32,6 +54,7 @@ def passed(
         batches: Who sends what; the batches have one marker in common.
         step: A word for the captures' names, where this is done several times.
         beside: Other devices of members, as members with names of their own, that send and take, too.
+        due: What has to arrive: what comes late on a busy host has come.
 
     Returns:
         Sender and receiver -> what came of each frame of the sender's batch.
@@ -39,7 +62,10 @@ def passed(
     ends = {member.name: (member.host, member.device) for member in (*stand.members, *beside)}
     sends = [(*ends[name], batch.frames) for name, batch in batches.items()]
     marker = next(iter(batches.values())).marker
-    taken = exchange(sends, ends, WINDOW_S, folder=f"{stand.folder}-frames", marker=marker)
+    folder = f"{stand.folder}-frames"
+    taken = exchange(
+        sends, ends, WINDOW_S, folder=folder, marker=marker, until=lambda found: arrived(batches, due, found)
+    )
     for taker, captured in taken.items():
         record.capture(capture_name(taker, step), captured)
     return {

@@ -13,8 +13,11 @@ from nvbench.hosts import Host, Process
 from nvbench.stands.record import Record
 
 COUNT = 3
-INTERVAL_S, PATIENCE_S = 0.05, 2.0
-_GRACE_S = 5.0
+INTERVAL_S, PATIENCE_S = 0.05, 3.0
+SLOWLY_S = 0.7
+"""Once it had an answer, ping waits no longer than its interval for the last ones; a busy host may take some tenths."""
+
+_GRACE_S = 30.0
 SILENT_S = 0.3
 """How long is waited for an answer that should not come."""
 
@@ -66,6 +69,11 @@ class Pinged:
         return 0 < self.sent == self.received and not self.duplicates
 
     @property
+    def partial(self) -> bool:
+        """Whether some requests were answered, and others not, or not in time."""
+        return 0 < self.received < self.sent
+
+    @property
     def silent(self) -> bool:
         """Whether requests were sent, and none was answered: of a ping that could not begin nothing is known."""
         return self.sent > 0 and not self.received
@@ -102,8 +110,12 @@ def ping(
         source: The device or the address that it uses; empty: whichever leads there.
     """
     sized = ["-M", "do", "-s", str(packet_bytes - HEADER_BYTES)] if packet_bytes else []
-    done = host.run(_words(address, count, patience_s, source, sized), check=False)
-    return parse_ping(done.stderr + done.stdout)
+    for interval_s in (INTERVAL_S, SLOWLY_S):
+        done = host.run(_words(address, count, patience_s, source, sized, interval_s), check=False)
+        found = parse_ping(done.stderr + done.stdout)
+        if not found.partial:
+            break
+    return found
 
 
 def reach(record: Record, pairs: Sequence[tuple[Voice, Voice]], step: str = "") -> dict[tuple[str, str], Pinged]:
@@ -137,6 +149,9 @@ def _reach_at_once(record: Record, pairs: Sequence[tuple[Voice, Voice]], kept: s
             text = _printed(process, deadline)
             record.keep(kept, f"[{one.name} pings {other.name}]\n{text}\n\n")
             found[one.name, other.name] = parse_ping(text)
+    for one, other in pairs:
+        if found[one.name, other.name].partial:
+            found[one.name, other.name] = ping(one.host, other.address, source=one.device)
     return found
 
 
@@ -153,9 +168,16 @@ def draw(record: Record, title: str, voices: Sequence[Voice], found: Mapping[tup
     record.draw(f"{title} (rows send)", ["", *names], rows)
 
 
-def _words(address: str, count: int, patience_s: float, source: str, more: Sequence[str] = ()) -> list[str]:
+def _words(
+    address: str,
+    count: int,
+    patience_s: float,
+    source: str,
+    more: Sequence[str] = (),
+    interval_s: float = INTERVAL_S,
+) -> list[str]:
     by = ["-I", source] if source else []
-    often = ["-c", str(count), "-i", str(INTERVAL_S), "-W", f"{patience_s:g}"]
+    often = ["-c", str(count), "-i", str(interval_s), "-W", f"{patience_s:g}"]
     return ["ping", "-n", *often, *by, *more, address]
 
 

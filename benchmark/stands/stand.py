@@ -122,8 +122,8 @@ class Stand(Ground):
         *,
         seconds: float = 1.0,
         marker: bytes = b"",
-        most: int | None = None,
         then: Mapping[str, Sequence[bytes]] = MappingProxyType({}),
+        until: Callable[[Mapping[str, Sequence[Captured]]], bool] | None = None,
     ) -> dict[str, list[Captured]]:
         """Have a member send exact frames, and take what comes to others meanwhile.
 
@@ -133,8 +133,8 @@ class Stand(Ground):
             takers: Names of those who take.
             seconds: How long they go on after the last frame was sent.
             marker: Only frames that hold these bytes are taken.
-            most: They are done before that once each has taken so many.
             then: Others who send after it, one after another, and their frames.
+            until: Whether all has come that has to come; otherwise they go on for some seconds.
 
         Returns:
             What each took, by its name.
@@ -142,7 +142,8 @@ class Stand(Ground):
         ends = {member.name: (member.host, member.device) for member in map(self.member, (sender, *then, *takers))}
         sends = [(*ends[name], each) for name, each in ((sender, frames), *then.items())]
         captures = {name: ends[name] for name in takers}
-        return exchange(sends, captures, seconds, folder=f"{self.folder}-frames", marker=marker, most=most)
+        folder = f"{self.folder}-frames"
+        return exchange(sends, captures, seconds, folder=folder, marker=marker, until=until)
 
     def state(self) -> str:
         """See `Ground.state`: that of the switch."""

@@ -16,7 +16,7 @@ from nvbench.hosts import Host, Process
 from nvbench.hosts.tied import tied
 from nvbench.stands.ground import Member
 
-_PATIENCE_S = 5.0
+_PATIENCE_S = 20.0
 _FLAGS = re.compile(r"\d+: ([^:@]+)[:@].*?<([A-Z0-9_,-]*)>")
 _ROUTE = 0
 _LINKS = 1

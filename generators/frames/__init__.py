@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -14,6 +14,9 @@ from nvbench.generators.frames.with_tools import WithTools
 from nvbench.hosts.base import Host
 
 __all__ = ["Captured", "exchange", "save"]
+
+LATE_S, LOOK_S = 3.0, 0.02
+"""A busy host may put a frame aside for seconds; one that comes so late has come."""
 
 _has_python: WeakKeyDictionary[Host, bool] = WeakKeyDictionary()
 
@@ -26,6 +29,7 @@ def exchange(
     folder: str,
     marker: bytes = b"",
     most: int | None = None,
+    until: Callable[[Mapping[str, Sequence[Captured]]], bool] | None = None,
 ) -> dict[str, list[Captured]]:
     """Put frames on devices, and take what comes in on others meanwhile.
 
@@ -38,6 +42,7 @@ def exchange(
         folder: A folder on each of the hosts for the program that does it; made if needed.
         marker: Only frames that hold these bytes are taken.
         most: A host is done once each of its devices has taken so many.
+        until: Whether all has come that has to come; as long as it has not, they go on, for LATE_S more at most.
 
     Returns:
         What was taken, by the names of `captures`, in the order in which it came.
@@ -59,7 +64,19 @@ def exchange(
         for host, device, frames in (each for each in sends if each[2]):
             _end(host, folder).send(device, frames)
         deadline = time.monotonic() + seconds
-        taken = {key: taker.taken(deadline) for key, taker in takers.items()}
+        late = deadline + (LATE_S if until else 0.0)
+        while True:
+            found = _found(captures, {key: taker.look(deadline) for key, taker in takers.items()})
+            if until is None or until(found) or deadline >= late:
+                break
+            time.sleep(LOOK_S)
+            deadline = min(late, time.monotonic() + LOOK_S)
+        return _found(captures, {key: taker.taken() for key, taker in takers.items()})
+
+
+def _found(
+    captures: Mapping[str, tuple[Host, str]], taken: Mapping[int, Mapping[str, list[Captured]]]
+) -> dict[str, list[Captured]]:
     return {name: taken[id(host)][device] for name, (host, device) in captures.items()}
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from nvbench.errors import GeneratorError
 
-START_S = 10.0
+START_S = 30.0
 """Within this a program starts, also on a busy host behind a slow line."""
 
 MOST_FRAMES = 20_000
@@ -35,8 +35,11 @@ class Taker(Protocol):
     def ready(self) -> None:
         """Return once whatever comes is taken."""
 
-    def taken(self, deadline: float) -> dict[str, list[Captured]]:
-        """What came to each device until then, by time.monotonic()."""
+    def look(self, deadline: float) -> dict[str, list[Captured]]:
+        """What has come to each device until then, by time.monotonic(), or once each has taken `most`."""
+
+    def taken(self) -> dict[str, list[Captured]]:
+        """All that came to each device; no more is taken."""
 
 
 class End(Protocol):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from importlib import resources
 from typing import Any
 
@@ -41,25 +41,38 @@ class _Taker:
     """See `Taker`."""
 
     def __init__(self, far: _Far, devices: Sequence[str], marker: bytes, most: int | None) -> None:
-        self._far, self._devices = far, devices
+        self._far, self._done = far, False
+        self._found: dict[str, list[Captured]] = {device: [] for device in devices}
         far.tell(do="capture", devices=devices, marker=marker.hex(), most=most)
 
     def ready(self) -> None:
         """See `Taker.ready`."""
         self._far.event("ready", START_S)
 
-    def taken(self, deadline: float) -> dict[str, list[Captured]]:
+    def look(self, deadline: float) -> dict[str, list[Captured]]:
+        """See `Taker.look`."""
+        with suppress(TimeoutError):
+            while not self._done:
+                self._take(self._far.next("frame done", deadline))
+        return self._found
+
+    def taken(self) -> dict[str, list[Captured]]:
         """See `Taker.taken`."""
-        seconds = max(0.0, deadline - time.monotonic())
-        self._far.tell(seconds=seconds)
-        found: dict[str, list[Captured]] = {device: [] for device in self._devices}
-        patience = time.monotonic() + seconds + START_S
-        while (event := self._far.event("frame done", max(0.0, patience - time.monotonic())))["event"] == "frame":
-            frames = found[event["device"]]
-            frames.append(Captured(event["at_s"], bytes.fromhex(event["frame"])))
-            if len(frames) > MOST_FRAMES:
-                raise too_many(event["device"], self._far.place)
-        return found
+        if not self._done:
+            self._far.tell(seconds=0)
+        deadline = time.monotonic() + START_S
+        while not self._done:
+            self._take(self._far.event("frame done", max(0.0, deadline - time.monotonic())))
+        return self._found
+
+    def _take(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "done":
+            self._done = True
+            return
+        frames = self._found[event["device"]]
+        frames.append(Captured(event["at_s"], bytes.fromhex(event["frame"])))
+        if len(frames) > MOST_FRAMES:
+            raise too_many(event["device"], self._far.place)
 
 
 class _Far:
@@ -80,11 +93,19 @@ class _Far:
         self._process.send(json.dumps(what))
 
     def event(self, expected: str, patience_s: float) -> dict[str, Any]:
-        """The next event, one of those expected."""
+        """The next event, one of those expected, which has to come."""
         try:
-            line = self._process.receive(patience_s)
+            return self.next(expected, time.monotonic() + patience_s)
         except TimeoutError:
             raise GeneratorError("the program for exact frames said nothing in time", place=self.place) from None
+
+    def next(self, expected: str, deadline: float) -> dict[str, Any]:
+        """The next event, one of those expected.
+
+        Raises:
+            TimeoutError: None comes until then, by time.monotonic().
+        """
+        line = self._process.receive(max(0.0, deadline - time.monotonic()))
         if line is None:
             last = (self._process.complaints() or ["nothing"])[-1]
             raise GeneratorError(f"the program for exact frames ended: {last}", place=self.place)

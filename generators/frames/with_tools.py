@@ -65,6 +65,8 @@ class _Taker:
         self._place = f"host {host.name}"
         self._marker, self._most = marker, MOST_FRAMES + 1 if most is None else most
         self._processes: dict[str, Process] = {}
+        self._readers = {device: _Reader() for device in devices}
+        self._found: dict[str, list[Captured]] = {device: [] for device in devices}
         for device in devices:
             # Room for a burst in the kernel: 16 MiB, of which a device that segments takes 64 KiB a frame.
             words = ["-i", device, "-s", "65535", "-B", "16384", "-c", str(MOST_FRAMES + 1), "-Q", "in"]
@@ -86,24 +88,32 @@ class _Taker:
             else:
                 raise GeneratorError(f"tcpdump on {device} did not begin in time", place=self._place)
 
-    def taken(self, deadline: float) -> dict[str, list[Captured]]:
-        """See `Taker.taken`."""
-        return {device: self._of(device, process, deadline) for device, process in self._processes.items()}
+    def look(self, deadline: float) -> dict[str, list[Captured]]:
+        """See `Taker.look`."""
+        for device, process in self._processes.items():
+            self._take(device, _lines(process, deadline), self._most)
+        return self._found
 
-    def _of(self, device: str, process: Process, deadline: float) -> list[Captured]:
-        reader, found = _Reader(), list[Captured]()
-        for captured in reader.frames(_lines(process, deadline)):
+    def taken(self) -> dict[str, list[Captured]]:
+        """See `Taker.taken`."""
+        for device, process in self._processes.items():
+            process.send("")
+            self._take(device, _lines(process, time.monotonic() + START_S), MOST_FRAMES + 1)
+            reader = self._readers[device]
+            if reader.count > MOST_FRAMES:
+                raise too_many(device, self._place)
+            if reader.dropped:
+                raise GeneratorError(f"tcpdump on {device}: {reader.dropped}", place=self._place)
+        return self._found
+
+    def _take(self, device: str, lines: Iterable[str], most: int) -> None:
+        found = self._found[device]
+        if len(found) >= most:
+            return
+        for captured in self._readers[device].frames(lines):
             found.extend([captured] if self._marker in captured.frame else [])
-            if len(found) >= self._most:
-                break
-        process.send("")
-        rest = reader.frames(_lines(process, time.monotonic() + START_S))
-        found.extend(captured for captured in rest if self._marker in captured.frame)
-        if reader.count > MOST_FRAMES:
-            raise too_many(device, self._place)
-        if reader.dropped:
-            raise GeneratorError(f"tcpdump on {device}: {reader.dropped}", place=self._place)
-        return found
+            if len(found) >= most:
+                return
 
 
 class _Reader:

@@ -36,7 +36,7 @@ SWIFT_S = 0.001
 PATIENCE_S = 2.0
 """A tool that did not end on SIGINT in this time is killed; telemetry is answered long before."""
 
-ENDING_S = 0.3
+ENDING_S = 1.0
 """A tool that has been killed is gone after so long."""
 
 KEPT_BYTES = 1 << 16

@@ -3,10 +3,13 @@
 import os
 import shutil
 import subprocess
-from contextlib import contextmanager
+from collections import Counter
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+
+from tests.lab.waiting import wait_until
 
 PROGRAMS = ("ovs-vswitchd", "ovsdb-server", "dpdk-testpmd", "nvgen-", "pktgen --lcores", "minder.py", "tcpreplay")
 NEEDS = ("ovs-vsctl", "dpdk-testpmd", "gcc", "pkg-config", "ip")
@@ -43,10 +46,19 @@ def traces() -> dict[str, object]:
 
 @contextmanager
 def leaves_no_trace():
-    """Fails what is done within if it leaves the machine other than it was."""
+    """Fails what is done within if it leaves the machine other than it was; what was killed has time to go."""
     before = traces()
+
+    def now() -> dict[str, object]:
+        """The traces, as if those processes still ran that ran before: they may have been ending already."""
+        found = traces()
+        gone = Counter(before["processes"]) - Counter(found["processes"])
+        return {**found, "processes": sorted([*found["processes"], *gone.elements()])}
+
     yield
-    assert traces() == before
+    with suppress(AssertionError):  # what differs is told below
+        wait_until(lambda: now() == before)
+    assert now() == before
 
 
 @pytest.fixture

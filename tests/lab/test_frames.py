@@ -19,9 +19,13 @@ from nvbench.generators.frames.changes import compare
 from nvbench.hosts import LocalHost, NamespaceHost
 from nvbench.journal import locked
 from tests.lab.conftest import leaves_no_trace
+from tests.lab.waiting import wait_until
 
 HOST = LocalHost("local")
 OWN = f"frames{os.getpid()}"
+FORWARDING = "3"
+"""Of a bridge's port, in the words of <linux/if_bridge.h>."""
+
 MARKER = b"nvbench-frame"
 ETHER = Ether(src="02:00:00:00:01:00", dst="02:00:00:00:02:00")
 DATAGRAM = IP(src="198.18.0.1", dst="198.19.0.1") / UDP(sport=1024, dport=7, chksum=0)
@@ -35,7 +39,7 @@ class Bench:
     ends: tuple[NamespaceHost, NamespaceHost]
     folder: str
 
-    def through(self, *frames: bytes, marker: bytes = MARKER, seconds: float = 3.0) -> list[Captured]:
+    def through(self, *frames: bytes, marker: bytes = MARKER, seconds: float = 15.0) -> list[Captured]:
         """What comes out at the other end, at most as many frames as go in."""
         captures = {"far": (self.ends[1], "e1")}
         sends = [(self.ends[0], "e0", frames)]
@@ -54,6 +58,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             switch.run(["ip", "link", "set", f"p{index}", "mtu", "9000", "master", "bridge0", "up"])
             end.run(["ip", "link", "set", f"e{index}", "mtu", "9000", "up"])
         switch.run(["ip", "link", "set", "bridge0", "mtu", "9000", "up"])
+        for index in range(len(ends)):
+            state = ["cat", f"/sys/class/net/p{index}/brport/state"]
+            wait_until(lambda state=state: switch.run(state).stdout.strip() == FORWARDING)
         yield Bench(switch, ends, str(folder))
 
 

@@ -4,9 +4,8 @@ The policer counts frames without FCS and Ethernet header, and runs on DPDK's cl
 0.2 %. Its bucket is full when a trial begins, so that in t seconds it passes `burst + rate * t`; it holds 10 ms of the
 rate, which bears short pauses of the PMD. The link is slow: a generator that is late now and then still keeps up.
 
-A host that takes cores away too often leaves answers that say so (`limited_by` unknown): those are measured again, some
-times, and so are those of a time in which the hypervisor had taken the cores. An answer that is wrong and has neither
-excuse fails the test.
+A host that takes cores away too often leaves answers that say so (`limited_by` unknown), or is seen to have stolen
+them: what is wrong is measured again, some times. It fails where it is wrong every time and has neither excuse once.
 """
 
 import os
@@ -24,13 +23,17 @@ pytestmark = pytest.mark.usefixtures("as_found")
 
 KBPS, BURST_KBIT = 20_000, 200
 FINAL_S, WIDTH = 2.0, 0.005
+BUDGET_S = 20.0
+"""Of a search; on a quiet host it takes a third of that."""
+
 UNCOUNTED_BYTES = 14 + 4
 ATTEMPTS = 3
 MUCH_STOLEN = 0.01
 POLICER = (
     *("-s", "link_gbps=0.05", "-s", "datapath.queues=1", "-s", f"datapath.ingress_policing_burst_kb={BURST_KBIT}"),
     *("-s", "tests.throughput.search_s=0.5", "-s", f"tests.throughput.final_s={FINAL_S}"),
-    *("-s", f"tests.throughput.width={WIDTH}", "-s", "tests.latency=null"),
+    *("-s", f"tests.throughput.width={WIDTH}", "-s", f"tests.throughput.budget_s={BUDGET_S}"),
+    *("-s", "tests.latency=null"),
 )
 
 
@@ -51,6 +54,7 @@ def stolen_s() -> float:
 
 def assert_policed(tmp_path, rates_kbps: Sequence[int], frame_bytes: int) -> None:
     """Measure a frame size at each policed rate until every answer agrees with its truth."""
+    excused = False
     for attempt in range(ATTEMPTS):
         folder = tmp_path / f"{frame_bytes}-{attempt}"
         rates = f"datapath.ingress_policing_kbps={list(rates_kbps)}"
@@ -71,7 +75,8 @@ def assert_policed(tmp_path, rates_kbps: Sequence[int], frame_bytes: int) -> Non
         if not wrong:
             return
         much_stolen = stolen_s() - stolen > MUCH_STOLEN * (time.monotonic() - began)
-        assert much_stolen or {limited_by for limited_by, _, _ in wrong} == {"unknown"}, wrong
+        excused |= much_stolen or {limited_by for limited_by, _, _ in wrong} == {"unknown"}
+    assert excused, wrong
     pytest.skip(f"the host disturbed all {ATTEMPTS} attempts: {wrong}")
 
 

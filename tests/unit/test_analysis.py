@@ -73,7 +73,7 @@ def test_a_distribution_is_of_all_trials_together() -> None:
     assert list(frame["percentile"]) == pytest.approx([93.0, 98.0])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.integers(1_000, 10**8), st.integers(1, 500)), min_size=1, max_size=20))
 def test_a_distribution_agrees_with_counting_one_by_one(bins: list[tuple[int, int]]) -> None:
     frame = distribution([encoded(*bins)])

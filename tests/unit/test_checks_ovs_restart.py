@@ -60,7 +60,7 @@ def recovered(tmp_path, *pairs):
 def test_a_gap_before_the_restart_is_none_of_it(tmp_path):
     record = recovered(tmp_path, (1.0, 1), (8.0, 200), (11.98, 399))
     assert record.observations[0].told == (
-        "vm1 to vm2: answered again 3.00 s after the switch ended, 1.00 s after it was up again (at most 5 s); "
+        "vm1 to vm2: answered again 3.00 s after the switch ended, 1.00 s after it was up again (at most 10 s); "
         "200 pings lost in 3.02 s"
     )
 

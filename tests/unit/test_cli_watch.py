@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -39,27 +39,33 @@ def watched(*argv: str) -> tuple[list[str], object]:
     return outcome.output.splitlines(), outcome.return_value
 
 
-def meanwhile(steps: Callable[[], None], *argv: str) -> tuple[list[str], object]:
-    """What is seen while `steps` are taken in another thread."""
-    taking = threading.Thread(target=steps)
-    taking.start()
-    seen = watched(*argv)
-    taking.join()
+Meanwhile = Callable[..., tuple[list[str], object]]
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    """What is seen where a step is taken whenever the watcher sleeps: no more often than there are steps."""
+
+    def seen(steps: Sequence[Callable[[], None]], *argv: str) -> tuple[list[str], object]:
+        left = iter(steps)
+        clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: next(left)())
+        monkeypatch.setattr(watch, "time", clock)
+        found = watched(*argv)
+        assert not list(left)
+        return found
+
     return seen
 
 
-def test_trials_and_answers_are_told_as_they_come_until_the_run_ends(tmp_path: Path) -> None:
+def test_trials_and_answers_are_told_as_they_come_until_the_run_ends(tmp_path: Path, meanwhile: Meanwhile) -> None:
     run = RunWriter.create(tmp_path, HEADER)
     run.append_trial(GOOD)
 
     def go_on() -> None:
-        time.sleep(0.3)
         run.append_trial(DISTURBED)
         run.append_result(ANSWER)
-        time.sleep(0.3)
-        run.finish()
 
-    lines, status = meanwhile(go_on, "--results", str(tmp_path))
+    lines, status = meanwhile([go_on, run.finish], "--results", str(tmp_path))
 
     assert status == 0
     assert lines == [
@@ -113,15 +119,18 @@ def test_a_killed_run_was_interrupted(tmp_path: Path) -> None:
     assert "interrupted, 0 of 3 cases, 0 trials" in lines[0]
 
 
-def test_a_run_that_is_about_to_begin_is_waited_for(tmp_path: Path) -> None:
+def test_a_run_that_is_about_to_begin_is_waited_for(tmp_path: Path, meanwhile: Meanwhile) -> None:
     RunWriter.create(tmp_path, RunHeader("yesterday", "bench")).finish()
+    begun: list[RunWriter] = []
 
     def begin() -> None:
-        time.sleep(0.4)
-        with RunWriter.create(tmp_path, RunHeader("today", "bench")):
-            time.sleep(0.8)
+        time.sleep(0.05)  # a folder's time is that of the kernel's last tick
+        begun.append(RunWriter.create(tmp_path, RunHeader("today", "bench")))
 
-    lines, status = meanwhile(begin, "--results", str(tmp_path))
+    def end() -> None:
+        begun[0].finish()
+
+    lines, status = meanwhile([begin, end], "--results", str(tmp_path))
     assert status == 0
     assert "-today: finished" in lines[-1]
 
@@ -138,7 +147,7 @@ def test_where_nothing_begins_the_last_run_is_told_or_that_there_is_none(
     assert (status, len(lines)) == (4, 1)
 
 
-def test_two_runs_in_turn_are_followed_together(tmp_path: Path) -> None:
+def test_two_runs_in_turn_are_followed_together(tmp_path: Path, meanwhile: Meanwhile) -> None:
     new = RunWriter.create(tmp_path, RunHeader("versus", "bench", versus={"side": "new"}))
     versus = {"side": "base", "partner": new.run_id}
     base = RunWriter.create(tmp_path, RunHeader("versus", "bench", versus=versus))
@@ -146,11 +155,8 @@ def test_two_runs_in_turn_are_followed_together(tmp_path: Path) -> None:
         run.append_result(ANSWER)
     base.finish()
 
-    def end() -> None:
-        time.sleep(0.3)
-        new.finish(RunState.BROKE)
-
-    lines, status = meanwhile(end, "--results", str(tmp_path), base.run_id)
+    steps = [lambda: new.finish(RunState.BROKE)]
+    lines, status = meanwhile(steps, "--results", str(tmp_path), base.run_id)
     assert status == 4
     assert lines[:2] == [f"{side}: p2p-64 throughput: 2.5 Mpps, device limited" for side in ("base", "new")]
     assert [line.partition(",")[0] for line in lines[2:]] == [

@@ -262,7 +262,7 @@ def test_long_trials_are_looked_at_while_they_run_and_the_cost_of_that_is_measur
     around, during = Counter("around"), Counter("during")
     recorder = Recorder((around,), (during,))
     with recorder.recording(base.LONG_S):
-        deadline = time.monotonic() + 10.0
+        deadline = time.monotonic() + 60.0
         while during.looks < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
     with recorder.recording(base.LONG_S / 2) as short:
@@ -279,9 +279,10 @@ def test_long_trials_are_looked_at_while_they_run_and_the_cost_of_that_is_measur
 def test_who_answers_slowly_is_asked_seldom(monkeypatch):
     monkeypatch.setattr(base, "PERIOD_S", 0.01)
     slow = Counter(takes_s=0.02)
+    began = time.monotonic()
     with Recorder((), (slow,)).recording(10.0):
         time.sleep(0.6)
-    assert slow.looks == 1
+    assert slow.looks <= 1 + (time.monotonic() - began) / (base.SELDOM * slow.takes_s)
 
 
 def test_who_is_slow_looks_around_long_trials_alone():

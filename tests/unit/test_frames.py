@@ -121,17 +121,21 @@ def test_what_was_taken_goes_into_a_file_with_its_times(tmp_path) -> None:
 
 
 class FakeProcess:
-    """The far end: takes frames on `e1`, or says what is wrong."""
+    """The far end: takes frames on `e1`, or says what is wrong; the last events come once it is told to end."""
 
-    def __init__(self, *events: dict[str, Any]) -> None:
-        self.events = list(events)
+    def __init__(self, *events: dict[str, Any], last: Sequence[dict[str, Any]] = ()) -> None:
+        self.events, self.last = list(events), list(last)
         self.asked: list[dict[str, Any]] = []
         self.closed = False
 
     def send(self, line: str) -> None:
         self.asked.append(json.loads(line))
+        if "seconds" in self.asked[-1]:
+            self.events, self.last = [*self.events, *self.last], []
 
     def receive(self, timeout_s: float) -> str | None:
+        if self.last and not self.events:
+            raise TimeoutError
         return json.dumps(self.events.pop(0)) if self.events else None
 
     def complaints(self) -> list[str]:
@@ -174,17 +178,41 @@ TAKEN = {"event": "frame", "device": "e1", "at_s": 7.5, "frame": bytes(PLAIN).he
 
 def test_everybody_listens_before_anything_is_sent() -> None:
     near = FakeHost("near", FakeProcess({"event": "done"}))
-    far = FakeHost("far", FakeProcess({"event": "ready"}, TAKEN, {"event": "done"}))
+    far = FakeHost("far", FakeProcess({"event": "ready"}, TAKEN, last=[{"event": "done"}]))
     captures = {"peer": (far, "e1"), "other": (far, "e2")}
     found = exchange([(near, "e0", [bytes(PLAIN)])], captures, 0.0, folder="/f", marker=b"nv", most=1)
     assert found == {"peer": [Captured(7.5, bytes(PLAIN))], "other": []}
     assert far.process.asked == [
         {"do": "capture", "devices": ["e1", "e2"], "marker": "6e76", "most": 1},
-        {"seconds": 0.0},
+        {"seconds": 0},
     ]
     assert near.process.asked == [{"do": "send", "device": "e0", "frames": [bytes(PLAIN).hex()]}]
     assert near.process.closed
     assert far.process.closed
+
+
+def test_what_has_to_come_is_waited_for_a_little_longer(monkeypatch) -> None:
+    far = FakeHost("far", FakeProcess({"event": "ready"}, last=[TAKEN, {"event": "done"}]))
+    looks = []
+
+    def until(found) -> bool:
+        looks.append(len(found["peer"]))
+        if len(looks) == 3:
+            far.process.events.append(TAKEN)  # a busy host has put it aside
+        return len(found["peer"]) == 1
+
+    found = exchange([], {"peer": (far, "e1")}, 0.0, folder="/f", until=until)
+    assert looks == [0, 0, 0, 1]
+    assert len(found["peer"]) == 2
+    monkeypatch.setattr("nvbench.generators.frames.LATE_S", 0.0)
+    nobody = FakeHost("far", FakeProcess({"event": "ready"}, last=[{"event": "done"}]))
+    assert exchange([], {"peer": (nobody, "e1")}, 0.0, folder="/f", until=lambda _found: False) == {"peer": []}
+
+
+def test_who_has_taken_so_many_is_done_before_that() -> None:
+    far = FakeHost("far", FakeProcess({"event": "ready"}, TAKEN, {"event": "done"}))
+    assert len(exchange([], {"peer": (far, "e1")}, 60.0, folder="/f", most=1)["peer"]) == 1
+    assert far.process.asked[1:] == []
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from nvbench.errors import CommandError, GeneratorError
 from nvbench.generators.base import Live
 from nvbench.generators.minder import Minder, Moving, PortCounters, Type, Watched, Window
 from nvbench.hosts.local import LocalHost
+from tests.unit.undisturbed import undisturbed
 
 HOST = LocalHost()
 
@@ -88,6 +89,14 @@ def alive(mark: str) -> bool:
     return found.returncode == 0
 
 
+def gone(mark: str) -> bool:
+    """Whether it has ended; who has been killed stays to be seen for a moment."""
+    deadline = time.monotonic() + 30
+    while alive(mark) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not alive(mark)
+
+
 def test_what_a_tool_prints_is_read_up_to_a_match_without_colours(minder: Minder, sender: int) -> None:
     assert minder.act(Type(sender, "hello\n", PROMPT)) == "you said hello\nfake> "
     assert minder.ask(sender, "/ethdev/stats,0")["opackets"] == 0
@@ -101,18 +110,25 @@ def test_a_trial_is_counted_from_before_the_first_frame_until_after_the_last(min
     assert watched.before[0].opackets == 0
     assert sent.opackets >= 0.2 * 100_000
     assert back.ipackets == pytest.approx(0.75 * sent.opackets, abs=1)
-    assert watched.sent_pps(0) == pytest.approx(100_000, rel=0.05)
-    assert watched.received_pps(1) == pytest.approx(75_000, rel=0.05)
     times = [at for at, _ in watched.samples]
     assert times == sorted(times)
-    assert len(times) >= 4
-    assert times[-1] - times[0] == pytest.approx(0.2, abs=0.1)
+    assert times[-1] - times[0] >= 0.15
     assert watched.texts == ("you said start\nfake> ", "", "you said stop\nfake> ")
     assert abs(watched.clock_step_us) < 1000
     assert abs(watched.started_at - time.time()) < 5
     assert lives
     assert lives[-1].total.sent > lives[-1].total.received > 0
     assert not watched.aborted
+
+
+def test_its_looks_tell_the_rates(minder: Minder, sender: int) -> None:
+    def right(watched: Watched) -> bool:
+        times = [at for at, _ in watched.samples]
+        rates = [watched.sent_pps(0), watched.received_pps(1)]
+        soon = len(times) >= 4 and times[-1] - times[0] == pytest.approx(0.2, abs=0.1)
+        return soon and rates == pytest.approx([100_000, 75_000], rel=0.05)
+
+    assert undisturbed(lambda: minder.trial(window(sender)), right)
 
 
 def test_a_trial_that_has_lost_too_much_ends_early(minder: Minder, sender: int) -> None:
@@ -134,7 +150,7 @@ def test_ports_beyond_the_ends_are_watched_and_not_missed(minder: Minder, sender
     ("go", "told"),
     [
         (Type(0, "die\n", PROMPT), r"host local: sender ended with status 3: .*out of memory"),
-        (Type(0, "hello\n", "goodbye", 0.1), r"host local: sender did not answer in 0.1 s: .*you said hello"),
+        (Type(0, "hello\n", "goodbye", 0.1), r"host local: sender did not answer in 0.1 s: .*fake>"),
         (Moving(0, 0, 0.1), "host local: sender sent nothing in 0.1 s"),
     ],
 )
@@ -144,7 +160,7 @@ def test_a_trial_that_goes_wrong_ends_all_tools(
     with pytest.raises(GeneratorError, match=told) as raised:
         minder.trial(Window((go,), (), ((sender, 0), (sender, 1)), 0.1, 0.0))
     assert "\n" not in str(raised.value)
-    assert not alive(f"{tmp_path}/sender.py")
+    assert gone(f"{tmp_path}/sender.py")
 
 
 def test_a_tool_that_is_not_there_says_so(minder: Minder) -> None:
@@ -181,10 +197,12 @@ def test_tools_end_with_their_minder_in_the_middle_of_a_trial(tmp_path: Path, ho
     assert process.stdin
     assert process.stdout
     spawned = f'{{"do": "spawn", "name": "s", "argv": ["{sys.executable}", "{mark}", "{path}"], "telemetry": "{path}"}}'
-    print(spawned, '{"do": "read", "tool": 0, "until": "> ", "timeout_s": 5}', sep="\n", file=process.stdin, flush=True)
+    print(
+        spawned, '{"do": "read", "tool": 0, "until": "> ", "timeout_s": 30}', sep="\n", file=process.stdin, flush=True
+    )
     assert "answer" in process.stdout.readline()
     assert "answer" in process.stdout.readline()
-    going = '{"do": "type", "tool": 0, "text": "start\\n", "until": "> ", "timeout_s": 5}'
+    going = '{"do": "type", "tool": 0, "text": "start\\n", "until": "> ", "timeout_s": 30}'
     trial = (
         f'"go": [{going}], "halt": [], "ports": [[0, 0]], "duration_s": 60, "drain_s": 0, "max_lost": null, "ends": 1'
     )
@@ -195,11 +213,8 @@ def test_tools_end_with_their_minder_in_the_middle_of_a_trial(tmp_path: Path, ho
         process.stdin.close()
     else:
         os.kill(process.pid, signal.SIGKILL if how == "killed" else signal.SIGTERM)
-    process.wait(5)
-    deadline = time.monotonic() + 2
-    while alive(mark) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not alive(mark)
+    process.wait(30)
+    assert gone(mark)
     process.stdout.close()
     with suppress(BrokenPipeError):
         process.stdin.close()

@@ -266,14 +266,15 @@ def test_what_far_ends_have_a_say_in_is_waited_for_and_then_told(answers, option
         ovs.attach()
 
 
-def test_the_switch_looks_again_at_a_port_of_which_it_tells_no_mtu():
+@pytest.mark.parametrize("link_state", ["up", "down"])
+def test_the_switch_looks_again_at_a_port_of_which_it_tells_no_mtu(link_state):
     class Forgetful(ScriptedHost):
         def run(self, argv, **options):
             if "mod-port" in argv and argv[-1] == "up":
                 self.script["list"] = BOTH
             return super().run(argv, **options)
 
-    host = Forgetful(list=interfaces(nvp0={"mtu": ["set", []]}, nvp1={"ofport": 2}))
+    host = Forgetful(list=interfaces(nvp0={"mtu": ["set", []], "link_state": link_state}, nvp1={"ofport": 2}))
     ovs = switch(host)
     ovs.up(Pages())
     ovs.attach()

@@ -130,7 +130,7 @@ def test_a_file_is_played_by_tcpreplay_alone(tmp_path: FilePath) -> None:
     assert "latency needs a generator that can measure latency, which tcpreplay cannot" in refused("local", file)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     st.lists(st.integers(1, 1000), min_size=1, max_size=3, unique=True),
     st.lists(st.sampled_from(["null", "1", "100"]), min_size=1, unique=True),

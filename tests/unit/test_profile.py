@@ -263,7 +263,7 @@ TREES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.dictionaries(KEYS, TREES))
 def test_no_tree_ends_in_a_traceback(tree: dict[str, object]) -> None:
     whole = {**yaml.safe_load(SMALL), **tree}
@@ -274,7 +274,7 @@ def test_no_tree_ends_in_a_traceback(tree: dict[str, object]) -> None:
             assert str(error)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.sampled_from(["traffic", "datapath", "tests", "quick", "traffic.vary", "datapath.mtu"]), TREES)
 def test_no_override_ends_in_a_traceback(key: str, tree: object) -> None:
     value = yaml.safe_dump(tree, default_flow_style=True, width=10_000)

@@ -78,6 +78,12 @@ def test_what_is_refused_at_once():
     assert host.asked == [words.split()]
 
 
+def test_an_answer_that_is_late_is_asked_for_again():
+    host = Telling(SOME)
+    assert ping(host, "10.0.0.2").received == 1
+    assert [argv[argv.index("-i") + 1] for argv in host.asked] == ["0.05", "0.7"]
+
+
 def test_all_pairs_as_a_table(tmp_path: Path):
     answers = {"10.0.0.1": Printing(ALL), "10.0.0.2": Printing("", NO_ROUTE)}
     one, other = (Voice(name, Pinging(answers), f"10.0.0.{number}") for number, name in ((1, "a"), (2, "b")))

@@ -22,7 +22,7 @@ def bursts(device: Device, repeats: int = 3, width: float = 0.01, rate_pps: floa
     return back_to_back(scene(device).measurer("back_to_back", ""), rate_pps, 2.0, width, repeats)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 1_000_000), st.floats(0.05, 0.95))
 def test_the_longest_burst_is_found_whatever_buffer_and_capacity(buffer_frames, share):
     truth = buffer_frames / (1 - share)
@@ -41,7 +41,7 @@ def test_few_trials_are_needed_once_the_length_is_known():
     assert len(bursts(device, repeats=50).trials) - len(bursts(device, repeats=1).trials) <= 2.2 * 49
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_a_device_that_varies_has_a_spread(seed):
     device = Device(capacity_pps=7e6, capacity_noise=0.01, buffer_frames=4096)

@@ -36,7 +36,7 @@ class Switch:
         return measure
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(100, 20_000), st.floats(6000, 5e6))
 def test_size_and_speed_of_the_table_are_found(places, per_s):
     found = learning(Switch(places, per_s).table(), 16384, slow_pps=5000, fast_pps=LINE_PPS, width=0.05)

@@ -46,7 +46,7 @@ def test_an_overload_that_loses_nothing_is_none():
     assert row.recovery_time_s == 0
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(10_000, 400_000))
 def test_a_full_buffer_loses_nothing_once_the_overload_is_over(buffer_frames):
     device = Device(capacity_pps=2e6, buffer_frames=buffer_frames)

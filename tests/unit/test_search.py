@@ -245,7 +245,7 @@ DEVICES = st.builds(
 GOALS = st.sampled_from([(NDR,), (PDR,), (NDR, PDR), (NDR, Goal.tst009(0.001, FINAL_S)), (Goal.csit(), PDR)])
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(device=DEVICES, goals=GOALS, budget_s=st.sampled_from([30.0, 150.0, 1000.0]), seed=st.integers(0, 1000))
 def test_every_rate_has_passed_and_nothing_at_or_below_it_failed_later(device, goals, budget_s, seed):
     limits = replace(LINE, budget_s=budget_s)
@@ -267,7 +267,7 @@ def test_every_rate_has_passed_and_nothing_at_or_below_it_failed_later(device, g
             assert answer.upper.intended_pps > answer.carrier.intended_pps
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(device=DEVICES, seed=st.integers(0, 1000))
 def test_the_same_seed_gets_the_same_answer(device, seed):
     first, second = (search(SimulatedGenerator(device, seed).trial, (NDR, PDR), LINE) for _ in range(2))

@@ -113,11 +113,25 @@ def test_the_next_command_after_a_loss_connects_anew():
     assert next(tries, "all used") == "all used"
 
 
-def test_a_loss_that_lasts_is_told_with_its_reason_and_later_commands_try_once_only():
+class Clock:
+    """A clock that goes on only where somebody sleeps."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+def test_a_loss_that_lasts_is_told_with_its_reason_and_later_commands_try_once_only(monkeypatch):
+    monkeypatch.setattr(ssh, "time", Clock())
     tries = []
 
     def again():
-        tries.append(time.monotonic())
+        tries.append(ssh.time.now)
         raise NotReadyError("192.0.2.2 port 22 does not answer: timed out", place="host far")
 
     host = SshHost("far", ROOT, again, "root@192.0.2.2")
@@ -135,22 +149,40 @@ def test_a_loss_that_lasts_is_told_with_its_reason_and_later_commands_try_once_o
     assert len(tries) == first + 1
 
 
+class CountingLock:
+    """A lock that tells how many wait for it."""
+
+    def __init__(self):
+        self.lock, self.waiting = threading.Lock(), []
+
+    def __enter__(self):
+        if not self.lock.acquire(blocking=False):
+            self.waiting.append(threading.get_ident())
+            self.lock.acquire()
+
+    def __exit__(self, *_exception):
+        self.lock.release()
+
+
 def test_threads_that_wait_for_one_reconnect_share_what_comes_of_it():
     tries, may_go_on = [], threading.Event()
 
     def again():
         tries.append(1)
-        may_go_on.wait(5)
+        may_go_on.wait(60)
         raise NotReadyError("down")
 
     host = SshHost("far", ROOT, again)
     host._connection.alive = False
     host.RECONNECT_S = 0.0
+    host._reconnecting = CountingLock()
     with ThreadPoolExecutor(4) as threads:
         asked = [threads.submit(host.run, ["true"]) for _ in range(4)]
-        time.sleep(0.1)
+        deadline = time.monotonic() + 30
+        while (len(tries), len(host._reconnecting.waiting)) != (1, 3) and time.monotonic() < deadline:
+            time.sleep(0.01)
         may_go_on.set()
-        assert all(isinstance(one.exception(5), LostConnectionError) for one in asked)
+        assert all(isinstance(one.exception(30), LostConnectionError) for one in asked)
     assert len(tries) == 1
 
 
@@ -180,10 +212,10 @@ class FakeChannel:
         self._said.put(said)
 
     def recv(self, size):
-        return self._said.get(timeout=5)
+        return self._said.get(timeout=60)
 
     def recv_stderr(self, size):
-        self._end.wait(5)
+        self._end.wait(60)
         return b""
 
     def exit_status_ready(self):

@@ -44,7 +44,7 @@ def test_without_ties_it_is_mann_whitneys_exact_test(base: int, new: int) -> Non
 
 
 @given(WHOLE, WHOLE)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_with_ties_it_is_the_permutation_test_of_ranks(base: list[int], new: list[int]) -> None:
     def statistic(one: np.ndarray, other: np.ndarray) -> float:
         return float(scipy.rankdata([*one, *other])[: len(one)].sum())
@@ -107,7 +107,6 @@ def test_fewer_than_six_values_have_no_interval_at_95_percent() -> None:
 
 
 @given(VALUES, VALUES)
-@settings(deadline=None)
 def test_sides_are_alike_and_scale_does_not_matter(base: list[float], new: list[float]) -> None:
     there, back = mann_whitney(base, new), mann_whitney(new, base)
     assert (there.p, there.least_p) == pytest.approx((back.p, back.least_p))
@@ -164,7 +163,6 @@ def test_pairs_see_through_a_drift_that_hides_a_change_from_two_samples() -> Non
 
 
 @given(st.lists(st.floats(1, 100), min_size=4, max_size=8, unique=True), st.floats(0.3, 3))
-@settings(deadline=None)
 def test_a_ratios_interval_moves_with_the_ratio(base: list[float], factor: float) -> None:
     new = [value * 1.01 for value in base]
     low, high = ratio_interval(exactly(base), exactly(new)) or (0, 0)
@@ -174,7 +172,6 @@ def test_a_ratios_interval_moves_with_the_ratio(base: list[float], factor: float
 
 
 @given(st.lists(st.integers(1, 1000), min_size=8, max_size=16, unique=True), st.integers(0, 100))
-@settings(deadline=None)
 def test_an_interval_holds_no_change_where_the_test_finds_none(values: list[int], seed: int) -> None:
     np.random.default_rng(seed).shuffle(values)
     base, new = values[: len(values) // 2], values[len(values) // 2 :]

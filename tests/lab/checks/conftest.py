@@ -12,7 +12,8 @@ import pytest
 from nvbench.bench import Bench, bench
 from nvbench.campaign import Outcome, Verdict
 from nvbench.checking import judged
-from nvbench.stands import BENCH, BRIDGE, OVS, SRIOV, Check, Ground, Record, Stand, Wish, stand
+from nvbench.stands import BENCH, BRIDGE, OVS, SRIOV, Check, Ground, Member, Record, Stand, Wish, stand
+from nvbench.stands.reach import ping
 from nvbench.testbed import load_testbed
 from tests.lab.conftest import leaves_no_trace
 
@@ -32,9 +33,10 @@ def pytest_collection_modifyitems(items):
 
 def _stand_of(item) -> int:
     """Those that hold the bench by themselves come first: the stands hold it from the first to the last of theirs."""
-    if "held" not in item.fixturenames:
-        return -1
-    return next((number for number, name in enumerate(STANDS) if name in item.fixturenames), len(STANDS))
+    named = item.callspec.params.values() if hasattr(item, "callspec") else ()  # asked for by `request`
+    names = [*item.fixturenames, *(each for each in named if isinstance(each, str))]
+    place = next((number for number, name in enumerate(STANDS) if name in names), len(STANDS))
+    return place if place < len(STANDS) or "held" in names else -1
 
 
 @pytest.fixture(scope="package")
@@ -105,6 +107,12 @@ def on_sriov(stands) -> Stand:
 
 
 @pytest.fixture
+def nothing_is_late(monkeypatch) -> None:
+    """What does not come at once does not come: so that a check that misses it ends soon."""
+    monkeypatch.setattr("nvbench.generators.frames.LATE_S", 0.0)
+
+
+@pytest.fixture
 def look_at(tmp_path) -> LookAt:
     """What comes of a check on a stand, whose set-up is the same again afterwards; its evidence is in `tmp_path`."""
 
@@ -127,9 +135,19 @@ def look_at(tmp_path) -> LookAt:
     return looked_at
 
 
+def reaches(one: Member, other: Member) -> bool:
+    """Whether a ping is answered, sooner or later."""
+    return one.host.run(["ping", "-n", "-c", "1", "-w", "20", other.address], check=False).ok
+
+
+def misses(one: Member, other: Member) -> bool:
+    """Whether pings are not answered."""
+    return ping(one.host, other.address, count=2, patience_s=0.5).silent
+
+
 def evidence(tmp_path: Path, verdict: Verdict) -> Path:
     """The folder of a verdict's evidence."""
     return tmp_path / verdict.check
 
 
-__all__ = ["LookAt", "Outcome", "evidence"]
+__all__ = ["LookAt", "Outcome", "evidence", "misses", "reaches"]

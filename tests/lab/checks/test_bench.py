@@ -95,10 +95,11 @@ def test_a_disk_that_interrupts_a_polling_core(on_bench, look_at, monkeypatch, t
     if subprocess.run(read, check=False, stderr=subprocess.DEVNULL).returncode:
         pytest.skip("this file system has no disk that is read past its cache")
     monkeypatch.setattr(interrupts, "polling_cores", lambda _bench: {"local": (0, 1)})
+    monkeypatch.setattr(interrupts, "MOST_HZ", 300.0)  # a busy machine reads more slowly
     with running("sh", "-c", f"while :; do {' '.join(read)}; done"):
         verdict = look_at(INTERRUPTS, on_bench)
     assert verdict.outcome is Outcome.FAIL
-    assert verdict.told.endswith("more than 1000 are borne")
+    assert verdict.told.endswith("more than 300 are borne")
 
 
 def test_a_core_that_hardly_anybody_interrupts(on_bench, look_at, monkeypatch):

@@ -17,6 +17,7 @@ from nvbench.checking import NO_ROOM, Conductor, all_cases
 from nvbench.generators.frames import Captured
 from nvbench.stands import BRIDGE, OVS, SRIOV, Check
 from tests.lab.conftest import leaves_no_trace, running
+from tests.lab.waiting import wait_until
 
 NVBENCH = (sys.executable, "-m", "nvbench")
 BED = """\
@@ -65,8 +66,9 @@ def check(name, act, path=BRIDGE, **more) -> Check:
     return Check(name, name, {path: ""}, act, **more)
 
 
-def reaches(stand, record) -> None:
-    done = stand.member("vm1").host.run(["ping", "-c", "1", "-W", "2", stand.member("vm2").address], check=False)
+def reaches(stand, record, patience_s=20) -> None:
+    words = ["ping", "-c", "1", "-w", str(patience_s), stand.member("vm2").address]
+    done = stand.member("vm1").host.run(words, check=False)
     record.observe(done.ok, "vm1 reaches vm2" if done.ok else "vm1 does not reach vm2", done.stdout[-80:])
 
 
@@ -80,7 +82,7 @@ def outcomes(campaign: Campaign) -> list[Outcome]:
 def test_a_guest_that_vanishes_in_the_middle(conduct):
     def act(stand, record):
         stand.bench.switch_host.run(["ip", "netns", "delete", f"{stand.name}-vm2"])
-        reaches(stand, record)
+        reaches(stand, record, patience_s=2)
 
     done = conduct(check("vanish", act), AFTER)
     assert outcomes(done) == [Outcome.ERROR, Outcome.PASS]
@@ -94,9 +96,9 @@ def test_a_check_that_hangs(conduct):
     done = conduct(check("hang", act, limit_s=0.5), AFTER)
     assert outcomes(done) == [Outcome.ERROR, Outcome.PASS]
     assert done.verdicts[0].told == "took more than 0.5 s and was given up"
-    assert done.verdicts[0].seconds < 20
+    assert done.verdicts[0].seconds < 60
     assert "[vm1] $ sleep 77.5\n(was given up)" in (done.evidence(done.verdicts[0]) / "commands.txt").read_text()
-    assert not running("sleep 77.5")
+    wait_until(lambda: not running("sleep 77.5"))
 
 
 def test_a_check_that_leaves_something_behind(conduct):
@@ -141,7 +143,7 @@ def test_a_virtual_machine_that_is_killed_in_the_middle(conduct):
         reaches(stand, record)
         [pid] = running(f"/{stand.name}-vm2/")
         os.kill(pid, signal.SIGKILL)
-        reaches(stand, record)
+        reaches(stand, record, patience_s=2)
 
     done = conduct(check("vanish", act, OVS), check("after", reaches, OVS))
     assert outcomes(done) == [Outcome.ERROR, Outcome.PASS]
@@ -166,15 +168,15 @@ def started(bed: Path, results: Path) -> Iterator[subprocess.Popen[str]]:
     argv = [*NVBENCH, "check", "connectivity", "linux_bridge", "ovs_dpdk", "-t", str(bed), "--results", str(results)]
     child = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not list(results.glob("*/evidence/*/commands.txt")):
             assert child.poll() is None, f"ended early: {child.communicate()[1]}"
-            assert time.monotonic() < deadline, "nothing was looked at within a minute"
+            assert time.monotonic() < deadline, "nothing was looked at within three minutes"
             time.sleep(0.02)
         yield child
     finally:
         child.kill()
-        child.communicate(timeout=60)
+        child.communicate(timeout=180)
 
 
 def kept(results: Path) -> Campaign:
@@ -187,7 +189,7 @@ def test_interrupted_it_is_kept_unfinished_and_the_bench_restored(bed, tmp_path,
     results = tmp_path / "results"
     with leaves_no_trace(), started(bed, results) as child:
         child.send_signal(number)
-        told, complaint = child.communicate(timeout=60)
+        told, complaint = child.communicate(timeout=180)
     assert child.returncode == 130, complaint
     assert complaint.rstrip().splitlines()[-1].startswith("nvbench: interrupted")
     assert "Traceback" not in complaint
@@ -200,7 +202,7 @@ def test_killed_it_is_cleaned_up_after(bed, tmp_path):
     with leaves_no_trace():
         with started(bed, results) as child:
             child.kill()
-            child.communicate(timeout=60)
+            child.communicate(timeout=180)
         done = subprocess.run([*NVBENCH, "clean", str(bed)], capture_output=True, text=True, check=False)
     assert done.stdout == "campaign: as it was found\n", done.stderr
     assert not kept(results).finished

@@ -16,6 +16,11 @@ def filled(headers, frame_bytes):
     return bytes(headers / Raw((MARKER + bytes(index % 251 for index in range(room)))[:room]))
 
 
+def all_there(**counts):
+    """Whether so many have come to each."""
+    return lambda found: all(len(found[name]) >= count for name, count in counts.items())
+
+
 def test_frames_of_all_kinds_between_virtual_functions(on_sriov):
     near, far = on_sriov.member("vm1"), on_sriov.member("vm2")
     ether = Ether(src=near.mac, dst=far.mac)
@@ -27,7 +32,10 @@ def test_frames_of_all_kinds_between_virtual_functions(on_sriov):
         filled(Ether(src=near.mac, dst="01:00:5e:00:00:01") / IP(dst="224.0.0.1") / UDP(), 96),
     ]
     (back,) = answer = [filled(Ether(src=far.mac, dst=near.mac, type=0x88B5), 100)]
-    found = on_sriov.exchange("vm1", frames, ["vm1", "vm2"], seconds=0.5, marker=MARKER, then={"vm2": answer})
+    both = all_there(vm1=1, vm2=len(frames))
+    found = on_sriov.exchange(
+        "vm1", frames, ["vm1", "vm2"], seconds=0.3, marker=MARKER, then={"vm2": answer}, until=both
+    )
     assert sorted(each.frame for each in found["vm2"]) == sorted(frames)
     assert back in [each.frame for each in found["vm1"]]  # beside its own multicast, which this NIC gives back
     assert far.host.run(["pgrep", "tcpdump"], check=False).stdout == ""
@@ -36,7 +44,7 @@ def test_frames_of_all_kinds_between_virtual_functions(on_sriov):
 def test_many_frames_at_once_all_come(on_sriov):
     near, far = on_sriov.member("vm1"), on_sriov.member("vm2")
     frames = [filled(Ether(src=near.mac, dst=far.mac, type=0x88B5), 64 + number) for number in range(200)]
-    found = on_sriov.exchange("vm1", frames, ["vm2"], seconds=2.0, marker=MARKER, most=len(frames))
+    found = on_sriov.exchange("vm1", frames, ["vm2"], seconds=0.1, marker=MARKER, until=all_there(vm2=len(frames)))
     assert [each.frame for each in found["vm2"]] == frames
 
 

@@ -35,7 +35,7 @@ def test_a_hub(on_ovs, look_at):
     assert verdict.told == "known unicast from vm1 should arrive once at vm2: it reaches peer, which it is not for"
 
 
-def test_what_is_unknown_is_held_back(on_bridge, look_at):
+def test_what_is_unknown_is_held_back(on_bridge, look_at, nothing_is_late):
     words = ["bridge", "link", "set", "dev", on_bridge.member("vm2").port, "flood"]
     on_bridge.host.run([*words, "off"])
     try:

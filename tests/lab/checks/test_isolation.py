@@ -49,7 +49,7 @@ def test_a_cable_between_both_bridges(on_bridge, look_at, monkeypatch):
     assert all(seen.told.startswith("apart") for seen in wrong)  # before and after all is well
 
 
-def test_a_tenant_whose_frames_go_nowhere(on_bridge, look_at, monkeypatch):
+def test_a_tenant_whose_frames_go_nowhere(on_bridge, look_at, monkeypatch, nothing_is_late):
     """Nothing of it arrives anywhere, for it has no link: that shows nothing of the switch."""
     separated, port = on_bridge.levers.separated, ["ip", "link", "set", "dev", on_bridge.member("vm2").port]
 

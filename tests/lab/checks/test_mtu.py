@@ -22,7 +22,7 @@ def test_virtual_functions_carry_what_they_say(on_sriov, look_at):
     assert look_at(MTU, on_sriov).outcome is Outcome.PASS
 
 
-def test_a_port_that_was_forgotten(on_bridge, look_at, monkeypatch):
+def test_a_port_that_was_forgotten(on_bridge, look_at, monkeypatch, nothing_is_late):
     right = on_bridge.levers.mtu
 
     @contextmanager

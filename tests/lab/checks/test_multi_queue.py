@@ -3,7 +3,9 @@
 import re
 
 from nvbench.checks.multi_queue import MULTI_QUEUE
+from nvbench.datapaths.ovs_output import parse_pmd_rxqs
 from tests.lab.checks.conftest import Outcome
+from tests.lab.waiting import wait_until
 
 
 def test_flows_use_both_queues_of_a_namespace(on_bridge, look_at):
@@ -40,11 +42,19 @@ def test_flows_use_both_queues_of_a_virtual_machine(on_ovs_vms, look_at):
 
 def test_a_guest_that_uses_one_queue(on_ovs_vms, look_at):
     vm1 = on_ovs_vms.member("vm1")
+
+    def polled():
+        """How many queues the switch polls, which hears of it a moment later."""
+        rxqs = parse_pmd_rxqs(on_ovs_vms.switch.control.ask("dpif-netdev/pmd-rxq-show"))
+        return sum(rxq.enabled for rxq in rxqs if rxq.port == vm1.port)
+
     vm1.host.run(["ethtool", "-L", vm1.device, "combined", "1"])
     try:
+        wait_until(lambda: polled() == 1)
         verdict = look_at(MULTI_QUEUE, on_ovs_vms)
     finally:
         vm1.host.run(["ethtool", "-L", vm1.device, "combined", "2"])
+        wait_until(lambda: polled() == 2)
     assert verdict.outcome is Outcome.FAIL
     told = [seen.told for seen in verdict.observations if not seen.holds]
     assert told[0] == "of nvp0 2 queues should be polled by PMDs, are: queue 0 by core 1"

@@ -34,7 +34,7 @@ def test_snooping_that_is_not_in_force(on_bridge, look_at):
     assert "arrives, and should not" in verdict.told
 
 
-def test_a_switch_that_drops_a_group(on_ovs, look_at):
+def test_a_switch_that_drops_a_group(on_ovs, look_at, nothing_is_late):
     ovs, match = on_ovs.switch.control, f"priority=40000,ip,nw_dst={A_GROUP}"
     ovs.ofctl("add-flow", "nvbr0", f"{match},actions=drop")
     try:

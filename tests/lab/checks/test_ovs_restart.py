@@ -32,7 +32,7 @@ def test_a_restart_is_over_in_a_moment(on_ovs, look_at):
     verdict = look_at(OVS_RESTART, on_ovs)
     assert verdict.outcome is Outcome.PASS
     assert "answered again" in verdict.told
-    assert float(verdict.grids[0].rows[1][1].strip("+ s")) < 5
+    assert float(verdict.grids[0].rows[1][1].strip("+ s")) < 30
 
 
 def test_a_switch_that_forwards_nothing_after_its_restart(on_ovs, without_flows, look_at, monkeypatch):
@@ -46,7 +46,7 @@ def test_a_crash_is_noticed_and_told(on_ovs, look_at, tmp_path):
     pid = on_ovs.switch.poller()
     verdict = look_at(OVS_CRASH, on_ovs)
     assert verdict.outcome is Outcome.PASS
-    assert verdict.told.startswith(f"the crash of process {pid} is noticed 0.")
+    assert verdict.told.startswith(f"the crash of process {pid} is noticed ")
     assert f"process {pid}, has gone; ovs-vswitchd.log ends: " in verdict.quote
     assert on_ovs.switch.poller() != pid
     assert (evidence(tmp_path, verdict) / "ovs-vswitchd.log").stat().st_size > 1000
@@ -58,13 +58,13 @@ def test_a_crash_that_nobody_notices(on_ovs, look_at, monkeypatch):
         patched.setattr(on_ovs.switch, "crashed", lambda: "")
         verdict = look_at(OVS_CRASH, on_ovs)
     assert verdict.outcome is Outcome.FAIL
-    assert verdict.told.startswith("the crash is not noticed 0.3")
+    assert verdict.told.startswith("the crash is not noticed ")
 
 
 def test_a_switch_that_serves_leaves_its_sockets_in_its_own_way(held, stands, look_at, monkeypatch):
     stands.close()
     with stand(held, OVS, Wish(options={"vhost_mode": "server"})) as made:
-        served = Check(OVS_RESTART_SERVER.name, "", {OVS: ""}, break_and_mend, limit_s=60)
+        served = Check(OVS_RESTART_SERVER.name, "", {OVS: ""}, break_and_mend, limit_s=180)
         monkeypatch.setattr(type(made), "state", lambda self: "")  # of such a port the database tells no MTU again
         verdict = look_at(served, made)
         assert verdict.outcome is Outcome.PASS

@@ -1,5 +1,6 @@
 """A rate limit: seen to hold where it is in force, and missed where it was only accepted."""
 
+import re
 from contextlib import contextmanager
 
 import pytest
@@ -8,6 +9,19 @@ from nvbench.checks.rate_limit import RATE_LIMIT
 from nvbench.errors import NotPossibleError
 from nvbench.stands import Way
 from tests.lab.checks.conftest import Outcome
+
+ATTEMPTS = 3
+
+
+def told_of_a_failure(look, why):
+    """What is said where it fails for that reason; a busy host may keep the streams below the limit."""
+    for _ in range(ATTEMPTS):
+        verdict = look()
+        if verdict.outcome is Outcome.FAIL and why in verdict.told:
+            break
+    assert verdict.outcome is Outcome.FAIL
+    assert why in verdict.told
+    return verdict.told
 
 
 def test_the_bridge_holds_it_both_ways(on_bridge, look_at):
@@ -25,10 +39,8 @@ def test_ovs_holds_it_both_ways(on_ovs_vms, look_at):
 
 
 def test_a_limit_that_is_accepted_and_not_in_force(on_sriov, look_at):
-    verdict = look_at(RATE_LIMIT, on_sriov)
-    assert verdict.outcome is Outcome.FAIL
-    assert "at a limit of 2.0 Mbit/s" in verdict.told
-    assert "it is accepted, and not in force" in verdict.told
+    told = told_of_a_failure(lambda: look_at(RATE_LIMIT, on_sriov), "it is accepted, and not in force")
+    assert "at a limit of 2.0 Mbit/s" in told
 
 
 def test_a_limit_of_twice_what_was_said(on_bridge, look_at, monkeypatch):
@@ -40,10 +52,10 @@ def test_a_limit_of_twice_what_was_said(on_bridge, look_at, monkeypatch):
             yield
 
     monkeypatch.setattr(on_bridge.levers, "limited", twice)
-    verdict = look_at(RATE_LIMIT, on_bridge)
-    assert verdict.outcome is Outcome.FAIL
-    assert "4.0 Mbit/s pass at a limit of 2.0 Mbit/s" in verdict.told
-    assert "that is too much" in verdict.told
+    told = told_of_a_failure(lambda: look_at(RATE_LIMIT, on_bridge), "that is too much")
+    found = re.search(r"([\d.]+) Mbit/s pass at a limit of 2\.0 Mbit/s", told)
+    assert found
+    assert 2.3 < float(found[1]) < 4.6
 
 
 def test_a_kernel_that_polices_nothing(on_ovs):

@@ -1,8 +1,5 @@
 """Checks of how a switch and its guests were set up: each sees what was changed behind its back."""
 
-import time
-from collections.abc import Callable
-
 from nvbench import fingerprint
 from nvbench.checks.mtu_path import MTU_PATH
 from nvbench.checks.numa import NUMA
@@ -10,15 +7,7 @@ from nvbench.checks.offload_mismatch import OFFLOAD_MISMATCH
 from nvbench.checks.ovs_setup import OVS_SETUP
 from nvbench.checks.vm_setup import VM_SETUP
 from tests.lab.checks.conftest import Outcome
-
-
-def _until(holds: Callable[[], bool], patience_s: float = 5.0) -> None:
-    """Wait for the switch to carry out what its database says."""
-    deadline = time.monotonic() + patience_s
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
+from tests.lab.waiting import wait_until
 
 # -- the kernel's bridge ---------------------------------------------------------------------------------------
 
@@ -96,11 +85,11 @@ def test_a_port_of_ovs_that_carries_less(on_ovs_vms, look_at):
     port, switch = on_ovs_vms.member("vm1").port, on_ovs_vms.switch.control
     switch.vsctl("set", "Interface", port, "mtu_request=1400")
     try:
-        _until(lambda: "mtu=1400" in switch.appctl("dpctl/show", "netdev@ovs-netdev"))
+        wait_until(lambda: "mtu=1400" in switch.appctl("dpctl/show", "netdev@ovs-netdev"))
         verdict = look_at(MTU_PATH, on_ovs_vms)
     finally:
         switch.vsctl("set", "Interface", port, "mtu_request=1500")
-        _until(lambda: "mtu=1400" not in switch.appctl("dpctl/show", "netdev@ovs-netdev"))
+        wait_until(lambda: "mtu=1400" not in switch.appctl("dpctl/show", "netdev@ovs-netdev"))
     assert verdict.outcome is Outcome.FAIL
     assert f"port {port} of vm1 carries 1400 bytes" in verdict.told
     assert f"ovs-vsctl set Interface {port} mtu_request=1500" in verdict.advice

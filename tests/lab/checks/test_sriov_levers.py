@@ -7,6 +7,7 @@ import pytest
 
 from nvbench.errors import NotPossibleError
 from nvbench.stands import PEER, Way
+from tests.lab.checks.conftest import misses, reaches
 
 
 @contextmanager
@@ -17,11 +18,6 @@ def as_before(stand):
     assert stand.state() == before
 
 
-def reaches(stand, one, other):
-    words = ["ping", "-c", "2", "-i", "0.1", "-W", "0.5", stand.member(other).address]
-    return stand.member(one).host.run(words, check=False).ok
-
-
 def vf(stand, number):
     told = stand.host.run(["ip", "-j", "-d", "link", "show", "dev", stand.pf]).stdout
     return json.loads(told)[0]["vfinfo_list"][number]
@@ -30,11 +26,11 @@ def vf(stand, number):
 def test_members_of_different_vlans_do_not_reach_each_other(on_sriov):
     with as_before(on_sriov), on_sriov.levers.separated("vm2"):
         assert vf(on_sriov, 1)["vlan_list"][0]["vlan"] == 100
-        assert not reaches(on_sriov, "vm1", "vm2")
-    assert reaches(on_sriov, "vm1", "vm2")
+        assert misses(on_sriov.member("vm1"), on_sriov.member("vm2"))
+    assert reaches(on_sriov.member("vm1"), on_sriov.member("vm2"))
     with as_before(on_sriov), on_sriov.levers.access({"vm1": 7, "vm2": 7}):
-        assert reaches(on_sriov, "vm1", "vm2")
-        assert not reaches(on_sriov, "vm1", PEER)
+        assert reaches(on_sriov.member("vm1"), on_sriov.member("vm2"))
+        assert misses(on_sriov.member("vm1"), on_sriov.member(PEER))
 
 
 def test_a_limit_is_asked_for_in_megabits(on_sriov):
@@ -46,21 +42,21 @@ def test_a_limit_is_asked_for_in_megabits(on_sriov):
 def test_members_are_trusted(on_sriov):
     with as_before(on_sriov), on_sriov.levers.trusted("vm2"):
         assert [vf(on_sriov, number)["trust"] for number in (0, 1)] == [False, True]
-        assert reaches(on_sriov, "vm1", "vm2")
+        assert reaches(on_sriov.member("vm1"), on_sriov.member("vm2"))
 
 
 def test_the_mtu_of_the_port_changes_and_the_members_find_their_links_again(on_sriov):
     with as_before(on_sriov), on_sriov.levers.mtu(4000):
         assert on_sriov.host.read(f"/sys/class/net/{on_sriov.pf}/mtu") == "4000\n"
-        assert reaches(on_sriov, "vm1", "vm2")
-    assert reaches(on_sriov, "vm1", "vm2")
+        assert reaches(on_sriov.member("vm1"), on_sriov.member("vm2"))
+    assert reaches(on_sriov.member("vm1"), on_sriov.member("vm2"))
 
 
 def test_a_port_that_is_down_only_for_a_moment_is_not_missed(on_sriov):
     with as_before(on_sriov), on_sriov.levers.uplink_down():
         pass
-    assert reaches(on_sriov, "vm1", "vm2")
-    assert reaches(on_sriov, "vm1", PEER)
+    assert reaches(on_sriov.member("vm1"), on_sriov.member("vm2"))
+    assert reaches(on_sriov.member("vm1"), on_sriov.member(PEER))
 
 
 @pytest.mark.parametrize(

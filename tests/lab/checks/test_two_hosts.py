@@ -23,7 +23,7 @@ def test_the_peer_is_on_the_generators_host(hosts, tmp_path, path):
     words = ["connectivity", "flooding", path, "--testbed", str(hosts.testbed), "--results", str(tmp_path)]
     with leaves_no_trace():
         done = subprocess.run(
-            [sys.executable, "-m", "nvbench", "check", *words], capture_output=True, text=True, check=False, timeout=150
+            [sys.executable, "-m", "nvbench", "check", *words], capture_output=True, text=True, check=False, timeout=400
         )
     assert done.returncode == 0, done.stdout + done.stderr
     campaign = Campaign.read(resolve_campaign(tmp_path, "latest-check"))

@@ -46,7 +46,7 @@ def test_a_flow_that_rewrites_one_vlan(on_ovs, look_at):
     assert "8100 000b" in verdict.quote
 
 
-def test_a_flow_that_drops_one_vlan(on_ovs, look_at):
+def test_a_flow_that_drops_one_vlan(on_ovs, look_at, nothing_is_late):
     ofctl = on_ovs.switch.control.ofctl
     ofctl("add-flow", "nvbr0", "cookie=7,priority=40000,dl_vlan=1,actions=drop")
     try:
