@@ -28,7 +28,6 @@ def exchange(
     *,
     folder: str,
     marker: bytes = b"",
-    most: int | None = None,
     until: Callable[[Mapping[str, Sequence[Captured]]], bool] | None = None,
 ) -> dict[str, list[Captured]]:
     """Put frames on devices, and take what comes in on others meanwhile.
@@ -41,7 +40,6 @@ def exchange(
         seconds: For how long after the last was sent.
         folder: A folder on each of the hosts for the program that does it; made if needed.
         marker: Only frames that hold these bytes are taken.
-        most: A host is done once each of its devices has taken so many.
         until: Whether all has come that has to come; as long as it has not, they go on, for LATE_S more at most.
 
     Returns:
@@ -58,7 +56,7 @@ def exchange(
     with ExitStack() as stack:
         takers: dict[int, Taker] = {}
         for key, (host, devices) in places.items():
-            takers[key] = _end(host, folder).take(sorted(devices), marker, most, stack)
+            takers[key] = _end(host, folder).take(sorted(devices), marker, stack)
         for taker in takers.values():
             taker.ready()
         for host, device, frames in (each for each in sends if each[2]):

@@ -36,7 +36,7 @@ class Taker(Protocol):
         """Return once whatever comes is taken."""
 
     def look(self, deadline: float) -> dict[str, list[Captured]]:
-        """What has come to each device until then, by time.monotonic(), or once each has taken `most`."""
+        """What has come to each device until then, by time.monotonic()."""
 
     def taken(self) -> dict[str, list[Captured]]:
         """All that came to each device; no more is taken."""
@@ -45,8 +45,8 @@ class Taker(Protocol):
 class End(Protocol):
     """A way to handle frames on a host."""
 
-    def take(self, devices: Sequence[str], marker: bytes, most: int | None, stack: ExitStack) -> Taker:
-        """Begin to take those that hold the marker, until each device had `most`; it ends with the stack."""
+    def take(self, devices: Sequence[str], marker: bytes, stack: ExitStack) -> Taker:
+        """Begin to take those that hold the marker; it ends with the stack."""
 
     def send(self, device: str, frames: Sequence[bytes]) -> None:
         """Put frames on a device.

@@ -22,6 +22,7 @@ PROMISCUOUS = 1
 VLAN_VALID, TPID_VALID = 1 << 4, 1 << 6
 SO_TIMESTAMPNS = 35
 LONGEST = 1 << 16
+REST_S = 1.0  # in this time all is read that has come, also where more and more comes
 
 _auxdata = struct.Struct("=IIIHHHH")
 _timespec = struct.Struct("@ll")
@@ -63,26 +64,23 @@ def received(source: socket.socket) -> "tuple[float, bytes] | None":
     return at_s, frame
 
 
-def capture(devices: "list[str]", marker: str, most: "int | None") -> None:
-    """Take frames that carry a marker, until each device had so many, or for so long as the next line says."""
+def capture(devices: "list[str]", marker: str) -> None:
+    """Take frames that carry a marker, until the next line comes, and then those that have come already."""
     sources = {opened(device, ALL): device for device in devices}
-    counts, wanted = dict.fromkeys(devices, 0), bytes.fromhex(marker)
+    wanted = bytes.fromhex(marker)
     say(event="ready")
-    deadline = math.inf
-    while most is None or min(counts.values()) < most:
-        left = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
-        ready = select.select([*sources, sys.stdin], [], [], left)[0]
+    end = math.inf
+    while time.monotonic() < end:
+        ended = end < math.inf
+        ready = select.select([*sources] if ended else [*sources, sys.stdin], [], [], 0 if ended else None)[0]
         if not ready:
             break
         if sys.stdin in ready:
-            line = sys.stdin.readline()
-            if not line:
-                break
-            deadline = time.monotonic() + json.loads(line)["seconds"]
+            sys.stdin.readline()
+            end = time.monotonic() + REST_S
         for source, device in sources.items():
             taken = received(source) if source in ready else None
             if taken and wanted in taken[1]:
-                counts[device] += 1
                 say(event="frame", device=device, at_s=taken[0], frame=taken[1].hex())
     say(event="done")
 

@@ -25,9 +25,9 @@ class WithPython:
     def __init__(self, host: Host, folder: str) -> None:
         self._host, self._folder = host, folder
 
-    def take(self, devices: Sequence[str], marker: bytes, most: int | None, stack: ExitStack) -> Taker:
+    def take(self, devices: Sequence[str], marker: bytes, stack: ExitStack) -> Taker:
         """See `End.take`."""
-        return _Taker(_Far(self._host, self._folder, stack), devices, marker, most)
+        return _Taker(_Far(self._host, self._folder, stack), devices, marker)
 
     def send(self, device: str, frames: Sequence[bytes]) -> None:
         """See `End.send`."""
@@ -40,10 +40,10 @@ class WithPython:
 class _Taker:
     """See `Taker`."""
 
-    def __init__(self, far: _Far, devices: Sequence[str], marker: bytes, most: int | None) -> None:
-        self._far, self._done = far, False
+    def __init__(self, far: _Far, devices: Sequence[str], marker: bytes) -> None:
+        self._far = far
         self._found: dict[str, list[Captured]] = {device: [] for device in devices}
-        far.tell(do="capture", devices=devices, marker=marker.hex(), most=most)
+        far.tell(do="capture", devices=devices, marker=marker.hex())
 
     def ready(self) -> None:
         """See `Taker.ready`."""
@@ -52,23 +52,19 @@ class _Taker:
     def look(self, deadline: float) -> dict[str, list[Captured]]:
         """See `Taker.look`."""
         with suppress(TimeoutError):
-            while not self._done:
-                self._take(self._far.next("frame done", deadline))
+            while True:
+                self._take(self._far.next("frame", deadline))
         return self._found
 
     def taken(self) -> dict[str, list[Captured]]:
         """See `Taker.taken`."""
-        if not self._done:
-            self._far.tell(seconds=0)
+        self._far.tell(do="end")
         deadline = time.monotonic() + START_S
-        while not self._done:
-            self._take(self._far.event("frame done", max(0.0, deadline - time.monotonic())))
+        while (event := self._far.event("frame done", max(0.0, deadline - time.monotonic())))["event"] == "frame":
+            self._take(event)
         return self._found
 
     def _take(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "done":
-            self._done = True
-            return
         frames = self._found[event["device"]]
         frames.append(Captured(event["at_s"], bytes.fromhex(event["frame"])))
         if len(frames) > MOST_FRAMES:

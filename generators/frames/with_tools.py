@@ -39,9 +39,9 @@ class WithTools:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def take(self, devices: Sequence[str], marker: bytes, most: int | None, stack: ExitStack) -> Taker:
+    def take(self, devices: Sequence[str], marker: bytes, stack: ExitStack) -> Taker:
         """See `End.take`."""
-        return _Taker(self._host, devices, marker, most, stack)
+        return _Taker(self._host, devices, marker, stack)
 
     def send(self, device: str, frames: Sequence[bytes]) -> None:
         """See `End.send`."""
@@ -61,9 +61,9 @@ class WithTools:
 class _Taker:
     """See `Taker`."""
 
-    def __init__(self, host: Host, devices: Sequence[str], marker: bytes, most: int | None, stack: ExitStack) -> None:
+    def __init__(self, host: Host, devices: Sequence[str], marker: bytes, stack: ExitStack) -> None:
         self._place = f"host {host.name}"
-        self._marker, self._most = marker, MOST_FRAMES + 1 if most is None else most
+        self._marker = marker
         self._processes: dict[str, Process] = {}
         self._readers = {device: _Reader() for device in devices}
         self._found: dict[str, list[Captured]] = {device: [] for device in devices}
@@ -91,14 +91,14 @@ class _Taker:
     def look(self, deadline: float) -> dict[str, list[Captured]]:
         """See `Taker.look`."""
         for device, process in self._processes.items():
-            self._take(device, _lines(process, deadline), self._most)
+            self._take(device, _lines(process, deadline))
         return self._found
 
     def taken(self) -> dict[str, list[Captured]]:
         """See `Taker.taken`."""
         for device, process in self._processes.items():
             process.send("")
-            self._take(device, _lines(process, time.monotonic() + START_S), MOST_FRAMES + 1)
+            self._take(device, _lines(process, time.monotonic() + START_S))
             reader = self._readers[device]
             if reader.count > MOST_FRAMES:
                 raise too_many(device, self._place)
@@ -106,14 +106,9 @@ class _Taker:
                 raise GeneratorError(f"tcpdump on {device}: {reader.dropped}", place=self._place)
         return self._found
 
-    def _take(self, device: str, lines: Iterable[str], most: int) -> None:
-        found = self._found[device]
-        if len(found) >= most:
-            return
-        for captured in self._readers[device].frames(lines):
-            found.extend([captured] if self._marker in captured.frame else [])
-            if len(found) >= most:
-                return
+    def _take(self, device: str, lines: Iterable[str]) -> None:
+        read = self._readers[device].frames(lines)
+        self._found[device].extend(captured for captured in read if self._marker in captured.frame)
 
 
 class _Reader:

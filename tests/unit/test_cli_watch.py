@@ -39,6 +39,11 @@ def watched(*argv: str) -> tuple[list[str], object]:
     return outcome.output.splitlines(), outcome.return_value
 
 
+def clock(sleep: Callable[[float], object]) -> SimpleNamespace:
+    """A module `time` for one module alone: other threads may sleep meanwhile."""
+    return SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
+
+
 Meanwhile = Callable[..., tuple[list[str], object]]
 
 
@@ -48,8 +53,7 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
 
     def seen(steps: Sequence[Callable[[], None]], *argv: str) -> tuple[list[str], object]:
         left = iter(steps)
-        clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: next(left)())
-        monkeypatch.setattr(watch, "time", clock)
+        monkeypatch.setattr(watch, "time", clock(lambda _seconds: next(left)()))
         found = watched(*argv)
         assert not list(left)
         return found
@@ -221,7 +225,7 @@ def test_on_a_terminal_the_last_trials_are_drawn_anew_below_the_answers(
         else:
             run.finish()
 
-    monkeypatch.setattr(watch.time, "sleep", look)
+    monkeypatch.setattr(watch, "time", clock(look))
     run = RunWriter.create(tmp_path, HEADER)
     run.append_trial(GOOD)
     watch.command.callback(run.run_id, once=False, every=1.0, results=tmp_path)

@@ -130,7 +130,7 @@ class FakeProcess:
 
     def send(self, line: str) -> None:
         self.asked.append(json.loads(line))
-        if "seconds" in self.asked[-1]:
+        if self.asked[-1] == {"do": "end"}:
             self.events, self.last = [*self.events, *self.last], []
 
     def receive(self, timeout_s: float) -> str | None:
@@ -180,11 +180,11 @@ def test_everybody_listens_before_anything_is_sent() -> None:
     near = FakeHost("near", FakeProcess({"event": "done"}))
     far = FakeHost("far", FakeProcess({"event": "ready"}, TAKEN, last=[{"event": "done"}]))
     captures = {"peer": (far, "e1"), "other": (far, "e2")}
-    found = exchange([(near, "e0", [bytes(PLAIN)])], captures, 0.0, folder="/f", marker=b"nv", most=1)
+    found = exchange([(near, "e0", [bytes(PLAIN)])], captures, 0.0, folder="/f", marker=b"nv")
     assert found == {"peer": [Captured(7.5, bytes(PLAIN))], "other": []}
     assert far.process.asked == [
-        {"do": "capture", "devices": ["e1", "e2"], "marker": "6e76", "most": 1},
-        {"seconds": 0},
+        {"do": "capture", "devices": ["e1", "e2"], "marker": "6e76"},
+        {"do": "end"},
     ]
     assert near.process.asked == [{"do": "send", "device": "e0", "frames": [bytes(PLAIN).hex()]}]
     assert near.process.closed
@@ -207,12 +207,6 @@ def test_what_has_to_come_is_waited_for_a_little_longer(monkeypatch) -> None:
     monkeypatch.setattr("nvbench.generators.frames.LATE_S", 0.0)
     nobody = FakeHost("far", FakeProcess({"event": "ready"}, last=[{"event": "done"}]))
     assert exchange([], {"peer": (nobody, "e1")}, 0.0, folder="/f", until=lambda _found: False) == {"peer": []}
-
-
-def test_who_has_taken_so_many_is_done_before_that() -> None:
-    far = FakeHost("far", FakeProcess({"event": "ready"}, TAKEN, {"event": "done"}))
-    assert len(exchange([], {"peer": (far, "e1")}, 60.0, folder="/f", most=1)["peer"]) == 1
-    assert far.process.asked[1:] == []
 
 
 @pytest.mark.parametrize(
@@ -278,11 +272,11 @@ def printed(at_s: float, frame: bytes, length: int | None = None) -> list[str]:
     return lines
 
 
-def taken(*lines: str, most: int | None = None, dropped: int = 0) -> list[bytes]:
+def taken(*lines: str, dropped: int = 0) -> list[bytes]:
     guest = FakeGuest("guest", FakeTcpdump(*LISTENING, *lines, dropped=dropped))
     captures = {"e1": (guest, "e1")}
     sends = [(guest, "e0", [bytes(PLAIN)])]
-    found = exchange(sends, captures, 0.0, folder="/f", marker=b"nvbench", most=most)["e1"]
+    found = exchange(sends, captures, 0.0, folder="/f", marker=b"nvbench")["e1"]
     assert guest.given.endswith(bytes(PLAIN))
     assert guest.process.closed
     assert [each.at_s for each in found] == sorted(each.at_s for each in found)
@@ -295,7 +289,6 @@ def test_frames_are_read_from_what_tcpdump_prints() -> None:
     old = bytes(Ether(src=ETHER.src, dst=ETHER.dst, type=70)) + b"\xaa\xaa\x03" + bytes(PLAIN)[14:]
     lines = [*printed(1.5, bytes(PLAIN)), *printed(2.25, strange), *printed(3, even), *printed(4, old, 64)]
     assert taken(*lines) == [bytes(PLAIN), even, old]
-    assert taken(*lines, *printed(5, even), most=1) == [bytes(PLAIN), even, old, even]  # what had come already
 
 
 def test_a_capture_that_lost_frames_is_no_evidence() -> None:

@@ -2,8 +2,10 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -188,7 +190,8 @@ def test_nothing_is_asked_of_a_port_before_it_has_a_carrier(monkeypatch):
     told = iter(["0\n", "0\n", "1\n"])
     read = host.read
     host.read = lambda path: next(told) if path.endswith("carrier") else read(path)
-    monkeypatch.setattr("nvbench.datapaths.sriov.time.sleep", lambda _: host.did.append("wait"))
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: host.did.append("wait"))
+    monkeypatch.setattr("nvbench.datapaths.sriov.time", clock)
     datapath = sriov(host, max_tx_rate=300)
     datapath.up(FakeJournal(host))
     first = host.did.index("ip link set pf0 vf 0 max_tx_rate 300")

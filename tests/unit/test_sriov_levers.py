@@ -1,6 +1,7 @@
 """What levers of SR-IOV do where a NIC refuses, or resets what it sets up."""
 
 import json
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -54,7 +55,8 @@ class FakeNic:
 
 @pytest.fixture
 def nic(monkeypatch):
-    monkeypatch.setattr("nvbench.stands.sriov.time.sleep", lambda seconds: None)
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: None)
+    monkeypatch.setattr("nvbench.stands.sriov.time", clock)
     return FakeNic()
 
 
