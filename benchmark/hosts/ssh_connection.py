@@ -95,15 +95,20 @@ class Connection:
                     channel = self._transport.open_session(timeout=ANSWER_S)
                 channel.exec_command(line)
                 return channel
-            except ChannelException as error:  # as many run as sshd allows; some end soon
-                if time.monotonic() > deadline:
-                    remedy = "raise MaxSessions in its sshd_config"
-                    raise CommandError("allows no further SSH session", place=self._place, remedy=remedy) from error
-                time.sleep(0.1)
             except (EOFError, OSError, SSHException) as error:
                 if not self.answers(ANSWER_S):
                     raise self.lost() from error
-                raise CommandError(f"SSH: {error}", place=self._place) from error
+                if time.monotonic() > deadline:
+                    raise self._refused(error) from error
+            # As many run as sshd allows, and some end soon; or dropbear has closed what it had just opened, which it
+            # does when others end at that moment. Nothing was started.
+            time.sleep(0.1)
+
+    def _refused(self, error: Exception) -> CommandError:
+        if isinstance(error, ChannelException):
+            remedy = "raise MaxSessions in its sshd_config"
+            return CommandError("allows no further SSH session", place=self._place, remedy=remedy)
+        return CommandError(f"SSH: {error}", place=self._place)
 
     def ask(self, line: str, given: bytes, limit_s: float) -> tuple[int, bytes, bytes]:
         """Run a command line to its end.
