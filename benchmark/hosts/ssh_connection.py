@@ -100,8 +100,8 @@ class Connection:
                     raise self.lost() from error
                 if time.monotonic() > deadline:
                     raise self._refused(error) from error
-            # As many run as sshd allows, and some end soon; or dropbear has closed what it had just opened, which it
-            # does when others end at that moment. Nothing was started.
+            # As many run as sshd allows, and some end soon; or it was closed as soon as it was opened, which older
+            # dropbears do when others end at that moment. Nothing was started.
             time.sleep(0.1)
 
     def _refused(self, error: Exception) -> CommandError:

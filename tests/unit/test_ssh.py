@@ -6,10 +6,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from paramiko import ChannelException, SSHException
 
 from nvbench.errors import CommandError, LostConnectionError, NotReadyError
-from nvbench.hosts import ssh
+from nvbench.hosts import ssh, ssh_connection
 from nvbench.hosts.ssh import SshHost
+from nvbench.hosts.ssh_connection import Connection
 from nvbench.hosts.ssh_process import STARTER, SshProcess
 
 
@@ -325,3 +327,61 @@ def test_a_program_behind_a_login_shell_that_prints_something_is_not_spoken_to()
     connection = SilentConnection(b"Welcome to far\n" + STAT)
     with pytest.raises(CommandError, match=r"^host far: cannot start cat: its login shell prints 'Welcome to far' bef"):
         SshProcess(connection, STARTER, ["cat"], FarHost(connection))
+
+
+# -- channels ------------------------------------------------------------------------------------------------------
+
+
+class FakeTransport:
+    """Opens channels, or refuses as told, first to last."""
+
+    def __init__(self, *refusals):
+        self.refusals, self.started, self.active = [*refusals], [], True
+
+    def get_transport(self):
+        return self
+
+    def is_active(self):
+        return self.active
+
+    def global_request(self, kind):
+        assert kind == "keepalive@openssh.com"
+
+    def close(self):
+        self.active = False
+
+    def open_session(self, timeout):
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return self
+
+    def exec_command(self, line):
+        self.started.append(line)
+
+
+CLOSED, REFUSED = SSHException("Unable to open channel."), ChannelException(4, "Resource shortage")
+
+
+def test_a_channel_that_is_closed_or_refused_before_anything_is_started_is_opened_again():
+    far = FakeTransport(CLOSED, REFUSED, CLOSED)
+    connection = Connection(far, "host far", "root@192.0.2.2")
+    connection.start("true")
+    assert far.started == ["true"]
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("refusal", "told"),
+    [
+        (CLOSED, r"^host far: SSH: Unable to open channel\.$"),
+        (REFUSED, "^host far: allows no further SSH session .raise MaxSessions in its sshd_config.$"),
+    ],
+)
+def test_channels_that_are_never_opened_are_told(monkeypatch, refusal, told):
+    monkeypatch.setattr(ssh_connection, "BUSY_S", 0.0)
+    far = FakeTransport(*[refusal] * 9)
+    connection = Connection(far, "host far", "root@192.0.2.2")
+    with pytest.raises(CommandError, match=told):
+        connection.start("true")
+    assert far.started == []
+    connection.close()
