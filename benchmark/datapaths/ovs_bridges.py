@@ -108,9 +108,10 @@ class Bridges:
     def faults(self) -> list[str]:
         """What the switch has not taken yet, that does not need the far ends."""
         found, faults = self.interfaces(), []
-        self._look_again({each.name for each in found if not each.mtu})
         for index, interface in enumerate(found):
-            wanted = {"mtu": self.wanted.mtu, "ofport": self.numbers[index]}
+            # Of a port whose guest's socket was there first no MTU is told until that guest is.
+            mtu = {} if self.ports[index].late and not interface.mtu else {"mtu": self.wanted.mtu}
+            wanted = mtu | {"ofport": self.numbers[index]}
             if index == 0:
                 wanted["ingress_policing_rate"] = self.wanted.ingress_policing_kbps
             for key, value in wanted.items():
@@ -122,18 +123,18 @@ class Bridges:
         return faults
 
     def _look_again(self, untold: Collection[str]) -> None:
-        """Have the switch look at ports again: of one whose guest was there first its database tells no MTU.
-
-        Nor need it tell of its link then; where there is none yet, another look changes nothing.
-        """
+        """Have the switch look at ports again: of one whose guest was there first its database tells no MTU."""
         for bridge, group in zip(self.names, self.groups, strict=True):
             for port in group:
                 for state in ("down", "up") if port.late and port.name in untold else ():
                     self.ovs.ofctl("mod-port", bridge, port.name, state)
 
     def links_down(self) -> list[str]:
-        """Ports without a link."""
-        return [f"port {each.name}: no link" for each in self.interfaces() if each.link_state != "up"]
+        """Ports without a link, or whose MTU is not told yet."""
+        found = self.interfaces()
+        self._look_again({each.name for each in found if not each.mtu})
+        dark = [f"port {each.name}: no link" for each in found if each.link_state != "up"]
+        return dark or [f"port {each.name}: its MTU is not told" for each in found if not each.mtu]
 
     # -- learning ----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import base64
 import os
 import re
 import shutil
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +24,7 @@ from nvbench.hosts import Host, LocalHost
 KERNELS = {"cloud": "linux-image-cloud-amd64", "generic": "linux-image-amd64"}
 """Flavour -> the package that stands for its newest kernel."""
 
-# Of dropbear 2022.83 a program's end closes channels that another is about to start on, or ends the connection.
-TOOLS = (
-    "busybox-static coreutils dash ethtool iperf iperf3 iproute2 iputils-ping openssh-server procps sockperf tcpdump"
-)
+TOOLS = "busybox-static coreutils dash dropbear-bin ethtool iperf iperf3 iproute2 iputils-ping procps sockperf tcpdump"
 OPTIONAL_TOOLS = "netperf"
 """In the distribution's non-free part, which may be out of reach."""
 
@@ -39,9 +37,8 @@ PICKED = {
 """Packages of which little is wanted."""
 
 UNWANTED = re.compile(
-    r"(adduser|debconf|dpkg|gcc-\d+-base|init-system-helpers|kmod|libaudit-common|libdb5.*|libfile-.*|libgdbm.*|libkmod.*"
-    r"|libnumber-.*|libpam-.*|libperl.*|libsem.*|libsepol.*|libtext-.*|openssh-(client|sftp-server)|passwd|perl.*|runit.*"
-    r"|sensible-utils|sysvinit-utils|tar|ucf|usrmerge|debianutils|util-linux-extra)"
+    r"(adduser|debconf|dpkg|gcc-\d+-base|init-system-helpers|kmod|libaudit.*|libdb5.*|libfile-.*|libgdbm.*|libkmod.*"
+    r"|libnumber-.*|libpam.*|libperl.*|libsem.*|libsepol.*|libtext-.*|passwd|perl.*|tar|usrmerge|debianutils|util-linux-extra)"
 )
 """What only the installation of the others would need."""
 
@@ -57,14 +54,11 @@ MODULES = (
 _KEPT = ("usr/bin/", "usr/sbin/", "usr/lib/", "usr/lib64/", "usr/libexec/coreutils/", "etc/iproute2/")
 _DROPPED = re.compile(r"usr/lib/(systemd|[^/]+/(gconv|audit|security|perl.*)|debug|python.*)/")
 _ACCOUNTS = {
-    "etc/passwd": (
-        "root:x:0:0:root:/root:/bin/sh\ntcpdump:x:100:100::/:/bin/false\nsshd:x:101:65534::/run/sshd:/bin/false\n"
-    ),
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\ntcpdump:x:100:100::/:/bin/false\n",
     "etc/group": "root:x:0:\ntcpdump:x:100:\n",
     "etc/shadow": "root:*:19000:0:99999:7:::\n",
     "etc/shells": "/bin/sh\n",
     "etc/hosts": "127.0.0.1 localhost\n",
-    "etc/ssh/sshd_config": "HostKey /etc/ssh/host_key\nPasswordAuthentication no\nMaxSessions 1000\nMaxStartups 1000\n",
 }
 _RECIPE = ("image.py", "initramfs.py", "kernel.py", "packages.py", "testpmd_files.py", "init")
 
@@ -233,17 +227,21 @@ def _keys(folder: Path) -> dict[str, initramfs.Entry]:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - see above
 
     client, server = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-    private = (form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption())
+    private = client.private_bytes(form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption())
     key = folder / "key"
     key.touch(mode=0o600)
-    key.write_bytes(client.private_bytes(*private))
+    key.write_bytes(private)
     openssh = (form.Encoding.OpenSSH, form.PublicFormat.OpenSSH)
     public = server.public_key().public_bytes(*openssh).decode()
     (folder / "host_key.pub").write_text(f"{public}\n")
+    # dropbear's own format: the kind, then the private key with the public one behind it.
+    pair = server.private_bytes_raw() + server.public_key().public_bytes_raw()
+    kind = public.split()[0].encode()
+    host_key = struct.pack(">I", len(kind)) + kind + struct.pack(">I", len(pair)) + pair
     return {
         "root/.ssh": initramfs.folder(0o700),
         "root/.ssh/authorized_keys": initramfs.file(client.public_key().public_bytes(*openssh), 0o600),
-        "etc/ssh/host_key": initramfs.file(server.private_bytes(*private), 0o600),
+        "etc/dropbear/host_key": initramfs.file(host_key, 0o600),
     }
 
 
