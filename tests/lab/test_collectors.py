@@ -18,7 +18,8 @@ from nvbench.tables import Subject
 from nvbench.traffic import Traffic
 from nvbench.trial import Trial
 from tests.lab.conftest import leaves_no_trace
-from tests.lab.test_ovs import NO_ABORT, lossless, rig, until
+from tests.lab.test_ovs import NO_ABORT, lossless, rig
+from tests.lab.waiting import until
 
 pytestmark = pytest.mark.usefixtures("as_found")
 

@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ from nvbench.rigs import Rig, frame_rig
 from nvbench.testbed import load_testbed
 from nvbench.traffic import Direction, FlowField, Traffic
 from nvbench.trial import AbortRule, Trial
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import until, wait_until
 
 pytestmark = pytest.mark.usefixtures("as_found")
 
@@ -53,16 +53,6 @@ def rig(**options: object) -> Iterator[Rig]:
         chosen = held.make_ready(plan)
         with frame_rig(held, next(plan.setups), chosen.kind, drain_s=0.1) as made:
             yield made
-
-
-def until(right: Callable[[Trial], bool], measure: Callable[[], Trial]) -> Trial:
-    """The first of some trials that is right; a host that disturbs all of them proves nothing."""
-    trials = []
-    for _ in range(ATTEMPTS):
-        trials.append(measure())
-        if right(trials[-1]):
-            return trials[-1]
-    return pytest.skip(f"the host disturbed {ATTEMPTS} trials: {[trial.total for trial in trials]}")
 
 
 def lossless(trial: Trial) -> bool:

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from nvbench.journal import locked
 from nvbench.traffic import Direction, FlowField, Traffic
 from nvbench.trial import AbortRule, Trial, Validity
 from tests.lab.conftest import running
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import until, wait_until
 
 pytestmark = [
     pytest.mark.skipif(not shutil.which("tcpreplay"), reason="needs tcpreplay"),
@@ -39,7 +39,6 @@ pytestmark = [
 HOST = LocalHost("local")
 OWN = f"tcpr{os.getpid()}"
 NO_ABORT = AbortRule()
-ATTEMPTS = 5
 PORTS = (Port((), "net_af_packet0", "gen0"), Port((), "net_af_packet1", "gen1"))
 
 
@@ -68,16 +67,6 @@ def started(seat: Seat, traffic: Traffic) -> Iterator[Tcpreplay]:
         yield generator
     finally:
         generator.close()
-
-
-def until(right: Callable[[Trial], bool], measure: Callable[[], Trial]) -> Trial:
-    """The first of some trials that is right; fails where a machine cannot have been that busy all the time."""
-    trials: list[Trial] = []
-    while len(trials) < ATTEMPTS:
-        trials.append(measure())
-        if right(trials[-1]):
-            return trials[-1]
-    return pytest.fail(str(trials))
 
 
 def agrees(trial: Trial) -> bool:

@@ -28,13 +28,12 @@ from nvbench.hosts.local import LocalHost
 from nvbench.traffic import Direction, FlowField, Traffic, learning_frames, templates
 from nvbench.trial import AbortRule, Trial, Validity
 from tests.lab.conftest import leaves_no_trace, running
-from tests.lab.waiting import wait_until
+from tests.lab.waiting import until, wait_until
 
 HOST = LocalHost()
 HUGEPAGES = Path("/proc/sys/vm/nr_hugepages")
 FLAT_OUT_PPS = 1e9
 NO_ABORT = AbortRule()
-ATTEMPTS = 5
 LAST_CORE = (os.cpu_count() or 1) - 1
 
 
@@ -86,16 +85,6 @@ def connected(
         generator.close()
         if joined:
             joined.communicate(b"\n", timeout=60)
-
-
-def until(right: Callable[[Trial], bool], measure: Callable[[], Trial]) -> Trial:
-    """The first of some trials that is right; fails where a machine cannot have been that busy all the time."""
-    trials: list[Trial] = []
-    while len(trials) < ATTEMPTS:
-        trials.append(measure())
-        if right(trials[-1]):
-            return trials[-1]
-    return pytest.fail(str(trials))
 
 
 def passes(trial: Trial) -> bool:
